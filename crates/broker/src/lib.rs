@@ -1,0 +1,1 @@
+//! The broker: processors, hold service, tables of topics, groups and offsets.

@@ -1,0 +1,1 @@
+//! What RocketMQ clients share: instance, routes, heartbeat, rebalance, offset stores.

@@ -1,0 +1,1 @@
+//! The world behind traits: clock, disk, network, entropy, tasks.

@@ -1,0 +1,1 @@
+//! rmq-server: name server and broker as programs.

@@ -1,0 +1,2 @@
+//! rmq-server.
+fn main() {}

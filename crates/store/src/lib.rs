@@ -1,0 +1,1 @@
+//! RocketMQ's message store: commit log, consume queues, key index.

@@ -1,0 +1,1 @@
+//! Clusters for tests, in this process or as real programs.
