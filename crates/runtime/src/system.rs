@@ -1,0 +1,23 @@
+//! The real world.
+
+mod clock;
+mod disk;
+mod map;
+mod net;
+
+pub use clock::SystemClock;
+pub use disk::SystemDisk;
+pub use net::SystemNet;
+
+use crate::Entropy;
+
+/// Random numbers of the operating system's generator.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    #[expect(clippy::disallowed_methods, reason = "this is the seam")]
+    fn next_u64(&self) -> u64 {
+        rand::random()
+    }
+}
