@@ -1,0 +1,94 @@
+//! What all scenes share: the jars, the compiled drivers, our programs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::Casting;
+use crate::apache::Jars;
+use crate::workspace::{self, Profile};
+
+/// Who plays a part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Side {
+    Ours,
+    /// Apache's server, or the Java client.
+    Apache,
+}
+
+pub(super) struct House {
+    pub(super) jars: Jars,
+    classes: PathBuf,
+    profile: Profile,
+    control: bool,
+}
+
+impl House {
+    /// Fetches, compiles and builds whatever is missing.
+    pub(super) fn open(casting: &Casting) -> Result<Self> {
+        let jars = Jars::fetch(&casting.apache_version)?;
+        let classes = workspace::target().join("interop/classes").join(&casting.apache_version);
+        compile_drivers(&jars, &classes)?;
+        let profile = Profile::chosen(casting.release);
+        if !casting.control {
+            workspace::build(
+                profile,
+                &["--bin", "rmq-server", "--example", "produce", "--example", "consume"],
+            )?;
+        }
+        Ok(Self { jars, classes, profile, control: casting.control })
+    }
+
+    /// Where scenes leave their logs and stores.
+    pub(super) fn runs(&self) -> PathBuf {
+        workspace::target().join(if self.control { "interop/control" } else { "interop/run" })
+    }
+
+    /// Who really plays the part of `side`.
+    pub(super) fn cast(&self, side: Side) -> Side {
+        if self.control { Side::Apache } else { side }
+    }
+
+    pub(super) fn server(&self) -> Command {
+        Command::new(self.profile.folder().join("rmq-server"))
+    }
+
+    /// One of our two client programs, `produce` or `consume`.
+    pub(super) fn example(&self, name: &str) -> Command {
+        Command::new(self.profile.folder().join("examples").join(name))
+    }
+
+    /// A Java driver.
+    pub(super) fn driver(&self, class: &str, home: &Path, binary: bool) -> Command {
+        let mut java = self.jars.java(home, 256, &self.classes);
+        if binary {
+            java.arg("-Drocketmq.serialize.type=ROCKETMQ");
+        }
+        java.arg(class);
+        java
+    }
+}
+
+fn compile_drivers(jars: &Jars, classes: &Path) -> Result<()> {
+    let folder = workspace::root().join("xtask/interop/java");
+    let mut sources: Vec<PathBuf> =
+        fs::read_dir(&folder)?.flatten().map(|entry| entry.path()).collect();
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "java"));
+    fs::create_dir_all(classes)?;
+    let logging = "rmq.logback.xml";
+    fs::copy(folder.join(logging), classes.join(logging))?;
+    let status = Command::new("javac")
+        .args(["-nowarn", "-d"])
+        .arg(classes)
+        .arg("-cp")
+        .arg(jars.class_path(classes))
+        .args(sources)
+        .status()
+        .context("javac could not be started: is a JDK installed?")?;
+    if !status.success() {
+        bail!("the Java drivers do not compile");
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! The repertoire. A scene says who plays what; how it is played lies in the files below.
+
+mod admin;
+mod exchange;
+mod group;
+mod retry;
+mod store;
+
+use anyhow::Result;
+
+use super::house::Side::{Apache, Ours};
+use super::stage::Stage;
+
+/// One thing that must work between the two worlds.
+pub(super) struct Scene {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    /// Quick and steady enough for every change.
+    pub(super) quick: bool,
+    pub(super) play: fn(&mut Stage<'_>) -> Result<()>,
+}
+
+const fn quick(
+    name: &'static str,
+    about: &'static str,
+    play: fn(&mut Stage<'_>) -> Result<()>,
+) -> Scene {
+    Scene { name, about, quick: true, play }
+}
+
+const fn long(
+    name: &'static str,
+    about: &'static str,
+    play: fn(&mut Stage<'_>) -> Result<()>,
+) -> Scene {
+    Scene { name, about, quick: false, play }
+}
+
+pub(super) const SCENES: &[Scene] = &[
+    quick("java-java", "Java sends through our servers to Java", |stage| {
+        exchange::through(stage, Ours, [Apache, Apache], false)
+    }),
+    quick("java-java-binary", "the same with binary headers", |stage| {
+        exchange::through(stage, Ours, [Apache, Apache], true)
+    }),
+    quick("java-ours", "Java sends through our servers to our consumer", |stage| {
+        exchange::through(stage, Ours, [Apache, Ours], false)
+    }),
+    quick("ours-java", "our producer sends through our servers to Java", |stage| {
+        exchange::through(stage, Ours, [Ours, Apache], false)
+    }),
+    quick("ours-on-apache", "our producer and consumer on Apache's servers", |stage| {
+        exchange::through(stage, Apache, [Ours, Ours], false)
+    }),
+    quick("batch-delay", "batches and delayed messages of Java on our broker", |stage| {
+        exchange::batch_and_delay(stage, Ours)
+    }),
+    quick("tags-java", "tags with equal hashes, Java on our broker", |stage| {
+        exchange::tags(stage, Ours, Apache)
+    }),
+    long("tags-ours", "tags with equal hashes, our consumer on Apache's broker", |stage| {
+        exchange::tags(stage, Apache, Ours)
+    }),
+    long(
+        "broadcast",
+        "each of two Java broadcast consumers gets all from our broker",
+        exchange::broadcast,
+    ),
+    quick("retry-java", "what Java fails to consume comes back from our broker", |stage| {
+        retry::comes_back(stage, Ours, Apache)
+    }),
+    long("retry-ours", "what we fail to consume comes back from Apache's broker", |stage| {
+        retry::comes_back(stage, Apache, Ours)
+    }),
+    quick("orderly-java", "an orderly Java consumer on our broker", |stage| {
+        retry::orderly(stage, Ours, Apache)
+    }),
+    long("orderly-ours", "our orderly consumer on Apache's broker", |stage| {
+        retry::orderly(stage, Apache, Ours)
+    }),
+    long("mixed-kill-ours", "one group of Java and us on our broker; we are killed", |stage| {
+        group::mixed(stage, Ours, group::Victim::Us)
+    }),
+    long("mixed-kill-java", "one group of Java and us on our broker; Java is killed", |stage| {
+        group::mixed(stage, Ours, group::Victim::Java)
+    }),
+    long(
+        "mixed-apache-ours",
+        "one group of Java and us on Apache's broker; we are killed",
+        |stage| group::mixed(stage, Apache, group::Victim::Us),
+    ),
+    long(
+        "mixed-apache-java",
+        "one group of Java and us on Apache's broker; Java is killed",
+        |stage| group::mixed(stage, Apache, group::Victim::Java),
+    ),
+    quick("admin", "the Java admin client on our servers", admin::verbs),
+    quick("mqadmin", "Apache's command line on our servers", admin::command_line),
+    long(
+        "store-clean",
+        "Apache opens a store that we closed, and we one that Apache closed",
+        |stage| store::handed_over(stage, store::End::Stopped),
+    ),
+    long("store-killed", "the same after kill -9", |stage| {
+        store::handed_over(stage, store::End::Killed)
+    }),
+    long(
+        "kill-mid-load",
+        "our broker is killed under a Java producer; nothing confirmed is lost",
+        store::killed_under_load,
+    ),
+    long("broker-at-apache", "our broker registered at Apache's name server", |stage| {
+        exchange::name_server_of_the_other(stage, Apache, Ours)
+    }),
+    long("apache-at-ours", "Apache's broker registered at our name server", |stage| {
+        exchange::name_server_of_the_other(stage, Ours, Apache)
+    }),
+];

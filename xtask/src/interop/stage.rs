@@ -1,0 +1,225 @@
+//! The stage of one scene: servers of either side on free ports, with stores and logs in the scene's own folder.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::house::{House, Side};
+use crate::apache::{self, START_WITHIN};
+use crate::ports::Ports;
+use crate::process::Running;
+use crate::{remoting, signals};
+
+const STOP_WITHIN: Duration = Duration::from_secs(40);
+/// Small files, so that stores are quickly made and have many of them; short delays.
+const COMMON_LINES: &str = "brokerClusterName=DefaultCluster\nbrokerId=0\nbrokerIP1=127.0.0.1\nautoCreateTopicEnable=true\n\
+    mappedFileSizeCommitLog=1048576\nmappedFileSizeConsumeQueue=4000\ndiskMaxUsedSpaceRatio=95\nmaxHashSlotNum=5000\nmaxIndexNum=20000\n\
+    messageDelayLevel=1s 2s 3s 4s 5s 6s 7s 8s 9s 10s 11s 12s 13s 14s 15s 16s 17s 18s\n";
+
+pub(super) struct Stage<'h> {
+    pub(super) house: &'h House,
+    pub(super) folder: PathBuf,
+    ports: Ports,
+    started: usize,
+}
+
+/// A name server that runs.
+pub(super) struct NameServer {
+    _running: Running,
+    pub(super) address: SocketAddr,
+}
+
+/// A broker that runs, or did.
+pub(super) struct Broker {
+    running: Option<Running>,
+    pub(super) name: String,
+    pub(super) address: SocketAddr,
+    side: Side,
+    home: PathBuf,
+    store: PathBuf,
+    conf: PathBuf,
+}
+
+/// One name server with one broker. The broker is dropped first.
+pub(super) struct Cluster {
+    pub(super) broker: Broker,
+    pub(super) name_server: NameServer,
+}
+
+impl Cluster {
+    pub(super) fn address(&self) -> SocketAddr {
+        self.name_server.address
+    }
+}
+
+impl<'h> Stage<'h> {
+    pub(super) fn new(house: &'h House, folder: PathBuf) -> Self {
+        Self { house, folder, ports: Ports::new(), started: 0 }
+    }
+
+    /// A fresh folder for a player's settings and logs; the name tells the order in which they entered.
+    pub(super) fn dressing_room(&mut self, name: &str) -> Result<PathBuf> {
+        self.started += 1;
+        let home = self.folder.join(format!("{:02}-{name}", self.started));
+        fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
+        Ok(home)
+    }
+
+    pub(super) fn cluster(&mut self, side: Side) -> Result<Cluster> {
+        let name_server = self.name_server(side)?;
+        let broker = self.broker(side, &name_server, "broker-a")?;
+        Ok(Cluster { broker, name_server })
+    }
+
+    pub(super) fn name_server(&mut self, side: Side) -> Result<NameServer> {
+        let home = self.dressing_room("namesrv")?;
+        let conf = home.join("namesrv.conf");
+        let port = self.ports.take()?;
+        let command = match self.house.cast(side) {
+            Side::Ours => {
+                fs::write(
+                    &conf,
+                    format!(
+                        "listenPort={port}\nbindAddress=127.0.0.1\nkvConfigPath={}\n",
+                        home.join("kvConfig.json").display()
+                    ),
+                )?;
+                server(self.house, "namesrv", &conf)
+            }
+            Side::Apache => {
+                fs::write(&conf, apache::name_server_conf(&home, port))?;
+                self.house.jars.name_server(&home, &conf)
+            }
+        };
+        let mut running =
+            Running::start("the name server", command, &home.join("namesrv.out"), |_| {})?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        await_server(&mut running, || remoting::brokers(address).is_ok())?;
+        Ok(NameServer { _running: running, address })
+    }
+
+    /// A broker on a store of its own.
+    pub(super) fn broker(
+        &mut self,
+        side: Side,
+        name_server: &NameServer,
+        name: &str,
+    ) -> Result<Broker> {
+        let store = self.folder.join(format!("store-{name}"));
+        self.broker_on(side, name_server, name, &store)
+    }
+
+    /// A broker on a given store, which may have been written by the other side.
+    pub(super) fn broker_on(
+        &mut self,
+        side: Side,
+        name_server: &NameServer,
+        name: &str,
+        store: &Path,
+    ) -> Result<Broker> {
+        let side = self.house.cast(side);
+        let home = self.dressing_room(name)?;
+        fs::create_dir_all(store)?;
+        let port = self.ports.take()?;
+        let mut conf = format!(
+            "brokerName={name}\nlistenPort={port}\nnamesrvAddr={}\nstorePathRootDir={}\n{COMMON_LINES}",
+            name_server.address,
+            store.display()
+        );
+        if side == Side::Apache {
+            conf.push_str(&apache::broker_conf_extras(port, store));
+        }
+        let broker = Broker {
+            running: None,
+            name: name.to_owned(),
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            side,
+            conf: home.join("broker.conf"),
+            store: store.to_owned(),
+            home,
+        };
+        fs::write(&broker.conf, conf)?;
+        self.restart(broker, name_server)
+    }
+
+    /// The same broker again: same place, same store.
+    pub(super) fn restart(&self, mut broker: Broker, name_server: &NameServer) -> Result<Broker> {
+        let command = match broker.side {
+            Side::Ours => server(self.house, "broker", &broker.conf),
+            Side::Apache => self.house.jars.broker(&broker.home, &broker.conf),
+        };
+        let mut running =
+            Running::start(&broker.name, command, &broker.home.join("broker.out"), |_| {})?;
+        let address = broker.address.to_string();
+        await_server(&mut running, || {
+            let listens = std::net::TcpStream::connect(broker.address).is_ok();
+            listens
+                && remoting::brokers(name_server.address)
+                    .is_ok_and(|known| known.get(&broker.name) == Some(&address))
+        })?;
+        broker.running = Some(running);
+        Ok(broker)
+    }
+}
+
+impl Broker {
+    /// SIGTERM; an error if it does not end by itself.
+    pub(super) fn stop(mut self) -> Result<Self> {
+        if let Some(mut running) = self.running.take() {
+            ensure!(
+                running.stop(STOP_WITHIN),
+                "{} did not stop within {} s",
+                self.name,
+                STOP_WITHIN.as_secs()
+            );
+        }
+        Ok(self)
+    }
+
+    /// SIGKILL.
+    pub(super) fn kill(mut self) -> Self {
+        self.running = None;
+        self
+    }
+
+    pub(super) fn store(&self) -> &Path {
+        &self.store
+    }
+}
+
+fn server(house: &House, kind: &str, conf: &Path) -> Command {
+    let mut command = house.server();
+    command.arg(kind).arg("--config").arg(conf).env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+fn await_server(running: &mut Running, mut up: impl FnMut() -> bool) -> Result<()> {
+    let deadline = Instant::now() + START_WITHIN;
+    while !up() {
+        if let Some(status) = running.ended() {
+            bail!(
+                "{} ended while starting ({status}); see {}",
+                running.name(),
+                running.log().display()
+            );
+        }
+        if signals::asked_to_stop() {
+            bail!("interrupted");
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "{} is not up after {} s; see {}",
+                running.name(),
+                START_WITHIN.as_secs(),
+                running.log().display()
+            );
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
