@@ -1,0 +1,54 @@
+//! What peers say to each other: one module for each conversation, with its header fields and bodies.
+//!
+//! Header structs are declared with the names of the wire beside them; bodies are serde types whose fields are declared in the order of the wire, which is alphabetical. All of them
+//! are [`Payload`](crate::Payload)s, and those that ask are [`TypedRequest`](crate::TypedRequest)s. Two headers borrow from the command instead, because brokers read them for every
+//! message: [`send::SendMessage`] and [`pull::PullMessage`].
+
+pub mod assignment;
+pub mod client;
+pub mod cluster;
+pub mod group;
+pub mod heartbeat;
+pub mod kv;
+pub mod lock;
+pub mod offset;
+pub mod pop;
+pub mod pull;
+pub mod query;
+pub mod register;
+pub mod route;
+pub mod send;
+pub mod send_back;
+pub mod stats;
+pub mod topic;
+pub mod transaction;
+
+/// Requests that carry nothing.
+macro_rules! no_payload {
+    ($($name:ident),*) => {$(
+        impl $crate::typed::Payload for $name {
+            fn write(&self, _fields: &mut $crate::fields::Fields, _body: &mut bytes::Bytes) {}
+
+            fn read(_fields: &$crate::fields::Fields, _body: &bytes::Bytes) -> Result<Self, $crate::typed::PayloadError> {
+                Ok(Self)
+            }
+        }
+    )*};
+}
+use no_payload;
+
+/// Requests whose body is text or bytes as they are.
+macro_rules! raw_body {
+    ($($name:ident),*) => {$(
+        impl $crate::typed::Payload for $name {
+            fn write(&self, _fields: &mut $crate::fields::Fields, body: &mut bytes::Bytes) {
+                body.clone_from(&self.0);
+            }
+
+            fn read(_fields: &$crate::fields::Fields, body: &bytes::Bytes) -> Result<Self, $crate::typed::PayloadError> {
+                Ok(Self(body.clone()))
+            }
+        }
+    )*};
+}
+use raw_body;

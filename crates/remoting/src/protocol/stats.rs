@@ -1,0 +1,165 @@
+//! Numbers for tools: topics (202), progress of groups (208), who consumes (300, 345), rates (315), state of a broker (28).
+
+use std::collections::BTreeMap;
+
+use compact_str::CompactString;
+use rmq_message::MessageQueue;
+use serde::{Deserialize, Serialize};
+
+use super::heartbeat::TopicSubscription;
+use super::kv::KvTable;
+use crate::typed::{conversation, header, json_body};
+
+header! {
+    /// Asks for the ranges of a topic's queues (202).
+    #[doc(alias = "GetTopicStatsInfoRequestHeader")]
+    pub struct GetTopicStats {
+        /// Topic.
+        topic: CompactString = "topic",
+    }
+
+    /// Asks how far a group is (208).
+    #[doc(alias = "GetConsumeStatsRequestHeader")]
+    pub struct GetConsumeStats {
+        /// Group.
+        consumer_group: CompactString = "consumerGroup",
+        /// One topic, or all.
+        topic: Option<CompactString> = "topic",
+        /// Several topics, separated by semicolons.
+        topic_list: Option<CompactString> = "topicList",
+    }
+
+    /// Asks which groups consume a topic (300).
+    #[doc(alias = "QueryTopicConsumeByWhoRequestHeader")]
+    pub struct WhoConsumes {
+        /// Topic.
+        topic: CompactString = "topic",
+    }
+
+    /// Asks for the subscription of a group (345).
+    #[doc(alias = "QuerySubscriptionByConsumerRequestHeader")]
+    pub struct QuerySubscription {
+        /// Group.
+        group: CompactString = "group",
+        /// Topic.
+        topic: Option<CompactString> = "topic",
+    }
+
+    /// Asks for one row of a broker's statistics (315).
+    #[doc(alias = "ViewBrokerStatsDataRequestHeader")]
+    pub struct ViewBrokerStats {
+        /// Statistic.
+        stats_name: CompactString = "statsName",
+        /// Row.
+        stats_key: CompactString = "statsKey",
+    }
+}
+
+/// Ranges of a topic's queues (answer to 202).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TopicStatsTable {
+    /// By queue.
+    pub offset_table: BTreeMap<MessageQueue, TopicOffset>,
+    /// Messages stored a second.
+    pub topic_put_tps: f64,
+}
+
+/// Range of one queue.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TopicOffset {
+    /// Store time of the last message, ms since 1970.
+    pub last_update_timestamp: i64,
+    /// Position after the last message.
+    pub max_offset: i64,
+    /// First position.
+    pub min_offset: i64,
+}
+
+/// How far a group is (answer to 208).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConsumeStats {
+    /// Messages consumed a second.
+    pub consume_tps: f64,
+    /// By queue.
+    pub offset_table: BTreeMap<MessageQueue, GroupOffset>,
+}
+
+/// How far a group is in one queue.
+#[doc(alias = "OffsetWrapper")]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroupOffset {
+    /// Position after the last message.
+    pub broker_offset: i64,
+    /// Committed position.
+    pub consumer_offset: i64,
+    /// Store time of the last consumed message, ms since 1970.
+    pub last_timestamp: i64,
+    /// Pulled position.
+    pub pull_offset: i64,
+}
+
+/// Names of groups (answer to 300).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroupList {
+    /// Groups.
+    pub group_list: Vec<CompactString>,
+}
+
+/// Subscription of a group (answer to 345).
+#[doc(alias = "QuerySubscriptionResponseBody")]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroupSubscription {
+    /// Group.
+    pub group: CompactString,
+    /// Subscription.
+    pub subscription_data: Option<TopicSubscription>,
+    /// Topic.
+    pub topic: CompactString,
+}
+
+/// One row of a broker's statistics (answer to 315).
+#[doc(alias = "BrokerStatsData")]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BrokerStats {
+    /// Last day.
+    pub stats_day: BrokerStatsItem,
+    /// Last hour.
+    pub stats_hour: BrokerStatsItem,
+    /// Last minute.
+    pub stats_minute: BrokerStatsItem,
+}
+
+/// Numbers of one span.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BrokerStatsItem {
+    /// Value by event.
+    pub avgpt: f64,
+    /// Total.
+    pub sum: i64,
+    /// Total a second.
+    pub tps: f64,
+}
+
+/// Asks a broker for its state (28).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BrokerRuntime;
+
+super::no_payload!(BrokerRuntime);
+json_body!(TopicStatsTable, ConsumeStats, GroupList, GroupSubscription, BrokerStats);
+
+conversation! {
+    GetTopicStats = GET_TOPIC_STATS_INFO => TopicStatsTable;
+    GetConsumeStats = GET_CONSUME_STATS => ConsumeStats;
+    WhoConsumes = QUERY_TOPIC_CONSUME_BY_WHO => GroupList;
+    QuerySubscription = QUERY_SUBSCRIPTION_BY_CONSUMER => GroupSubscription;
+    ViewBrokerStats = VIEW_BROKER_STATS_DATA => BrokerStats;
+    BrokerRuntime = GET_BROKER_RUNTIME_INFO => KvTable;
+}

@@ -1,0 +1,65 @@
+//! The second half of transactions: end (37) and check (39).
+
+use bytes::Bytes;
+use compact_str::CompactString;
+
+use crate::typed::{conversation, header};
+
+header! {
+    /// Ends a transaction (37), mostly one-way.
+    #[doc(alias = "EndTransactionRequestHeader")]
+    pub struct EndTransaction {
+        /// Topic.
+        topic: Option<CompactString> = "topic",
+        /// Group of the producer.
+        producer_group: CompactString = "producerGroup",
+        /// Position in the queue of half messages.
+        tran_state_table_offset: i64 = "tranStateTableOffset",
+        /// Physical offset of the half message.
+        commit_log_offset: i64 = "commitLogOffset",
+        /// One of [`verdict`].
+        commit_or_rollback: i32 = "commitOrRollback",
+        /// Whether a check asked for it.
+        from_transaction_check: Option<bool> = "fromTransactionCheck",
+        /// Unique id.
+        msg_id: Option<CompactString> = "msgId",
+        /// Transaction id.
+        transaction_id: Option<CompactString> = "transactionId",
+        /// Broker that is meant.
+        broker_name: Option<CompactString> = "bname",
+    }
+
+    /// Asks a producer for the state of a transaction (39, broker to client, one-way); the body is the half message.
+    #[doc(alias = "CheckTransactionStateRequestHeader")]
+    pub struct CheckTransaction {
+        /// Topic.
+        topic: Option<CompactString> = "topic",
+        /// Position in the queue of half messages.
+        tran_state_table_offset: i64 = "tranStateTableOffset",
+        /// Physical offset of the half message.
+        commit_log_offset: i64 = "commitLogOffset",
+        /// Unique id.
+        msg_id: Option<CompactString> = "msgId",
+        /// Transaction id.
+        transaction_id: Option<CompactString> = "transactionId",
+        /// Offset message id.
+        offset_msg_id: Option<CompactString> = "offsetMsgId",
+        /// Broker.
+        broker_name: Option<CompactString> = "bname",
+    }
+}
+
+/// Values of [`EndTransaction::commit_or_rollback`].
+pub mod verdict {
+    /// Not known yet.
+    pub const UNKNOWN: i32 = 0;
+    /// Deliver the message.
+    pub const COMMIT: i32 = 8;
+    /// Drop the message.
+    pub const ROLLBACK: i32 = 12;
+}
+
+conversation! {
+    EndTransaction = END_TRANSACTION => ();
+    (CheckTransaction, Bytes) = CHECK_TRANSACTION_STATE => ();
+}
