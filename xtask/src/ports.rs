@@ -63,13 +63,13 @@ fn holder(port: u16) -> Option<String> {
         .find_map(|table| listening_inode(table, port))?;
     let wanted = format!("socket:[{socket}]");
     fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
-        let open = fs::read_dir(process.path().join("fd")).ok()?;
-        let holds = open.flatten().any(|file| {
+        let id: u32 = process.file_name().to_str()?.parse().ok()?;
+        let mut open = fs::read_dir(process.path().join("fd")).ok()?.flatten();
+        let holds = open.any(|file| {
             fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str())
         });
         let name = fs::read_to_string(process.path().join("comm")).ok()?;
-        holds
-            .then(|| format!("process {} ({})", process.file_name().to_string_lossy(), name.trim()))
+        holds.then(|| format!("process {id} ({})", name.trim()))
     })
 }
 
