@@ -51,6 +51,7 @@ enum Verb {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+    signals::install();
     match arguments.verb {
         Verb::Start { folder, set, store, apache_version } => {
             start(&folder, &set, store, &apache_version)

@@ -43,6 +43,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+    signals::install();
     let plan = Plan::new(arguments)?;
     workspace::build(plan.profile, &["--bin", "rmq-server"])?;
     if plan.arguments.clean && plan.folder.exists() {

@@ -64,6 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         bail!("no such scene; `--list` names them");
     }
     let house = House::open(&arguments.casting)?;
+    signals::install();
     let mut failed = 0;
     for scene in &chosen {
         if !play(&house, scene)? {

@@ -48,7 +48,6 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    signals::install();
     let outcome = match Arguments::parse().verb {
         Verb::Cluster(arguments) => cluster::run(arguments),
         Verb::Test(arguments) => test::run(&arguments),

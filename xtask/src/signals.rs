@@ -8,7 +8,7 @@ extern "C" fn note(_signal: libc::c_int) {
     ASKED.store(true, Ordering::Relaxed);
 }
 
-/// From now on both signals are only noted.
+/// From now on both signals are only noted; for verbs that have something to stop in order.
 #[expect(unsafe_code, reason = "the standard library has no signal handlers")]
 pub(crate) fn install() {
     let handler: extern "C" fn(libc::c_int) = note;
