@@ -19,6 +19,9 @@ use crate::language::Language;
 /// Longest frame that any peer takes, with its length field, in bytes.
 pub const FRAME_MAX: usize = 16 << 20;
 
+/// First byte of a TLS connection; as the first byte of a frame it would mean 352 MiB.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// Bytes before the header.
 const PREFIX: usize = 8;
 
@@ -103,6 +106,9 @@ pub(crate) fn arrived(input: &[u8], limits: &FrameLimits) -> Arrived {
 
 /// Reads the lengths as far as they have come; what is wrong is told as early as it is seen.
 fn read_prefix(input: &[u8], limits: &FrameLimits) -> Result<Option<Prefix>, FrameError> {
+    if input.first() == Some(&TLS_HANDSHAKE) {
+        return Err(FrameError::Tls);
+    }
     let Some((len, rest)) = input.split_first_chunk() else { return Ok(None) };
     let len = to_usize(u32::from_be_bytes(*len));
     if len.saturating_add(4) > limits.frame_max {
@@ -212,6 +218,9 @@ fn encode(
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
+    /// The peer speaks TLS, which is not built.
+    #[error("the other side speaks TLS; only plain connections are served here")]
+    Tls,
     /// The frame says that it is longer than allowed.
     #[error("a frame of {len} bytes is longer than {max}")]
     TooLong {

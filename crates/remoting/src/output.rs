@@ -88,6 +88,12 @@ impl Output {
         }
     }
 
+    /// Everything that is not yet written, in one piece.
+    pub(crate) fn into_vec(mut self) -> Vec<u8> {
+        self.close_buffer();
+        Vec::from(self.pieces).concat()
+    }
+
     /// Appends all of another one, which is empty then.
     pub(crate) fn append(&mut self, other: &mut Self) {
         if self.is_empty() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use crate::command::RemotingCommand;
 use crate::in_flight::{InFlight, NoAnswer};
 use crate::invoker::{Endpoint, InvokeError};
 use crate::output::Output;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// The other end of a connection. Lives as long as anybody holds it; the connection may have ended.
 pub struct Peer {
@@ -46,14 +48,13 @@ pub(crate) struct Addresses {
 
 impl Peer {
     pub(crate) fn new(
-        id: u64,
         addresses: Addresses,
         endpoint: Endpoint,
         clock: Arc<dyn Clock>,
         limits: PeerLimits,
     ) -> Arc<Self> {
         Arc::new(Self {
-            id,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             remote: addresses.remote,
             local: addresses.local,
             endpoint,
@@ -63,7 +64,7 @@ impl Peer {
         })
     }
 
-    /// A number that no other connection of this server or client has.
+    /// A number that no other connection of this process has.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -100,11 +101,19 @@ impl Peer {
         mut request: RemotingCommand,
         timeout: Duration,
     ) -> Result<RemotingCommand, InvokeError> {
+        self.call(&mut request, timeout).await
+    }
+
+    /// The same for callers that may have to ask again.
+    pub(crate) async fn call(
+        &self,
+        request: &mut RemotingCommand,
+        timeout: Duration,
+    ) -> Result<RemotingCommand, InvokeError> {
         let ticket = self.in_flight.book().map_err(|error| self.no_answer(error))?;
         request.opaque = ticket.opaque();
         let code = request.code;
-        self.send(&request)?;
-        drop(request);
+        self.send(request)?;
         match self.clock.timeout(timeout, ticket).await {
             Ok(answer) => answer.map_err(|error| self.no_answer(error)),
             Err(_) => Err(InvokeError::Timeout { to: self.endpoint.clone(), code, timeout }),

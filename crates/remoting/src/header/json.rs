@@ -77,7 +77,9 @@ impl<'a> Scanner<'a> {
                 }
                 b"opaque" => command.opaque = self.int()?,
                 b"remark" => command.remark = Some(self.remark()?),
-                b"serializeTypeCurrentRPC" => drop(self.plain()?),
+                b"serializeTypeCurrentRPC" => {
+                    self.plain()?;
+                }
                 b"version" => command.version = self.int()?,
                 _ => return None,
             }
