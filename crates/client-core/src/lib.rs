@@ -1,1 +1,57 @@
-//! What RocketMQ clients share: instance, routes, heartbeat, rebalance, offset stores.
+//! What every RocketMQ client needs, whatever it produces or consumes: one identity and its
+//! connections, routes, heartbeats, typed calls to brokers, the sharing of queues within a group,
+//! and the keeping of progress. Applications use it through a producer or a consumer.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`instance`] | the engine: connections and the four tasks; members join and leave |
+//! | [`config`], [`client_id`] | settings; who a client is in the eyes of brokers |
+//! | [`route`] | queues and addresses, fetched from name servers |
+//! | [`broker_client`] | typed calls: send, pull, progress, locks |
+//! | [`member`], [`commands`] | what an instance and brokers ask of a consumer |
+//! | [`rebalance`] | who of a group consumes which queues |
+//! | [`offset`] | progress in memory, at brokers, in a file |
+//! | [`error`] | why something could not be done, and what to do next |
+//!
+//! Nothing here is global: two instances of one process share nothing.
+
+pub mod broker_client;
+pub mod client_id;
+pub mod commands;
+pub mod config;
+pub mod error;
+mod heartbeat;
+pub mod instance;
+pub mod member;
+mod name_servers;
+pub mod offset;
+pub mod rebalance;
+pub mod route;
+#[cfg(test)]
+mod testing;
+mod wire;
+
+pub use broker_client::{
+    BrokerClient, PullCall, PullOutcome, PullStatus, SendBackCall, SendCall, SendReceipt,
+    SendStatus,
+};
+pub use config::ClientConfig;
+pub use error::{ClientError, ErrorKind, FAQ_SUFFIX, GroupKind};
+pub use instance::ClientInstance;
+pub use member::{GroupMember, MemberCommand, MemberHeartbeat, MemberReply};
+pub use offset::{LocalFileOffsets, OffsetStore, RemoteOffsets};
+pub use route::PublishRoute;
+
+/// Words of the protocol that members and users meet.
+pub mod protocol {
+    pub use rmq_remoting::invoker::{Endpoint, InvokeError, Invoker};
+    pub use rmq_remoting::protocol::client::{
+        ConsumeRates, ConsumerSnapshot, DirectOutcome, DirectResult, PopQueueSnapshot,
+        ProcessQueueSnapshot, property as snapshot_property,
+    };
+    pub use rmq_remoting::protocol::heartbeat::{
+        ConsumeFromWhere, ConsumeType, MessageModel, TopicSubscription,
+    };
+    pub use rmq_remoting::protocol::offset::Boundary;
+    pub use rmq_remoting::response_code;
+}

@@ -1,0 +1,223 @@
+//! Settings that every kind of client shares.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rmq_remoting::invoker::Endpoint;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::ClientError;
+
+/// Settings of a client. Keys are those of the Java client; times are milliseconds there.
+///
+/// ```
+/// use rmq_client_core::ClientConfig;
+/// let config = ClientConfig::new("10.0.0.1:9876;10.0.0.2:9876");
+/// assert_eq!(config.namesrv, ["10.0.0.1:9876", "10.0.0.2:9876"]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ClientConfig {
+    /// Name servers, `host:port`. In text form separated by `;`. When empty, the environment
+    /// variable `NAMESRV_ADDR` is used.
+    #[doc(alias = "namesrvAddr")]
+    #[serde(rename = "namesrvAddr", deserialize_with = "addresses", serialize_with = "joined")]
+    pub namesrv: Vec<String>,
+    /// Tells clients of one machine apart; none: process id and start time (consumers in
+    /// broadcasting keep `DEFAULT`, so that their offset file is found again).
+    #[doc(alias = "instanceName")]
+    pub instance_name: Option<String>,
+    /// Suffix of the client id.
+    #[doc(alias = "unitName")]
+    pub unit_name: Option<String>,
+    /// First part of the client id; none: chosen among the machine's addresses.
+    #[doc(alias = "clientIP")]
+    #[serde(rename = "clientIP")]
+    pub client_ip: Option<IpAddr>,
+    /// How often routes are fetched.
+    #[doc(alias = "pollNameServerInterval")]
+    #[serde(rename = "pollNameServerInterval", with = "millis")]
+    pub route_interval: Duration,
+    /// How often brokers hear of this client; they forget it after 120 s of silence.
+    #[doc(alias = "heartbeatBrokerInterval")]
+    #[serde(rename = "heartbeatBrokerInterval", with = "millis")]
+    pub heartbeat_interval: Duration,
+    /// How often progress is written.
+    #[doc(alias = "persistConsumerOffsetInterval")]
+    #[serde(rename = "persistConsumerOffsetInterval", with = "millis")]
+    pub persist_interval: Duration,
+    /// How often queues are balanced without a cause.
+    #[doc(alias = "rocketmq.client.rebalance.waitInterval")]
+    #[serde(with = "millis")]
+    pub rebalance_interval: Duration,
+    /// Shortest time between two runs, and the period while queues are not balanced.
+    #[doc(alias = "rocketmq.client.rebalance.minInterval")]
+    #[serde(with = "millis")]
+    pub rebalance_min_interval: Duration,
+    /// Time limit of route, heartbeat, member list and farewell.
+    #[doc(alias = "mqClientApiTimeout")]
+    #[serde(rename = "mqClientApiTimeout", with = "millis")]
+    pub api_timeout: Duration,
+    /// Leaves subscriptions that did not change out of heartbeats.
+    #[doc(alias = "useHeartbeatV2")]
+    #[serde(rename = "useHeartbeatV2")]
+    pub heartbeat_v2: bool,
+    /// Sends binary instead of JSON headers; every Apache server reads both.
+    #[doc(alias = "rocketmq.serialize.type")]
+    pub binary_headers: bool,
+    /// Whether the client belongs to a unit.
+    #[doc(alias = "unitMode")]
+    pub unit_mode: bool,
+    /// Longest body after decompression, in bytes. A longer one is delivered as it is stored.
+    pub body_len_max: usize,
+    /// Directory of offset files of broadcasting consumers; none: `~/.rocketmq_offsets`.
+    #[doc(alias = "rocketmq.client.localOffsetStoreDir")]
+    pub local_offset_store_dir: Option<PathBuf>,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            namesrv: Vec::new(),
+            instance_name: None,
+            unit_name: None,
+            client_ip: None,
+            route_interval: Duration::from_secs(30),
+            heartbeat_interval: Duration::from_secs(30),
+            persist_interval: Duration::from_secs(5),
+            rebalance_interval: Duration::from_secs(20),
+            rebalance_min_interval: Duration::from_secs(1),
+            api_timeout: Duration::from_secs(3),
+            heartbeat_v2: false,
+            binary_headers: false,
+            unit_mode: false,
+            body_len_max: 64 << 20,
+            local_offset_store_dir: None,
+        }
+    }
+}
+
+/// Longest silence after which brokers surely still know a client.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(110);
+
+impl ClientConfig {
+    /// The usual settings with these name servers, separated by `;`.
+    pub fn new(namesrv: &str) -> Self {
+        Self { namesrv: split_addresses(namesrv), ..Self::default() }
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`ClientError::Config`] for the first wrong one.
+    pub fn validate(&self) -> Result<(), ClientError> {
+        self.endpoints()?;
+        let wrong =
+            |setting, reason: &str| Err(ClientError::Config { setting, reason: reason.to_owned() });
+        for (setting, interval) in [
+            ("pollNameServerInterval", self.route_interval),
+            ("heartbeatBrokerInterval", self.heartbeat_interval),
+            ("persistConsumerOffsetInterval", self.persist_interval),
+            ("rebalanceInterval", self.rebalance_interval),
+            ("mqClientApiTimeout", self.api_timeout),
+        ] {
+            if interval.is_zero() {
+                return wrong(setting, "it must be longer than 0 ms");
+            }
+        }
+        if self.heartbeat_interval > HEARTBEAT_MAX {
+            return wrong(
+                "heartbeatBrokerInterval",
+                "brokers forget clients after 120 s; use less than 110 s",
+            );
+        }
+        if self.rebalance_min_interval > self.rebalance_interval {
+            return wrong("rebalanceMinInterval", "it must not be longer than rebalanceInterval");
+        }
+        if self.instance_name.as_deref().is_some_and(|name| name.trim().is_empty()) {
+            return wrong("instanceName", "it is blank; leave it out or give a name");
+        }
+        Ok(())
+    }
+
+    /// The name servers as addresses.
+    ///
+    /// # Errors
+    /// [`ClientError::Config`] when one is no `host:port`.
+    pub fn endpoints(&self) -> Result<Vec<Endpoint>, ClientError> {
+        let read = |text: &String| {
+            text.parse().map_err(|e: rmq_remoting::invoker::EndpointError| ClientError::Config {
+                setting: "namesrvAddr",
+                reason: e.to_string(),
+            })
+        };
+        self.namesrv.iter().map(read).collect()
+    }
+}
+
+/// Splits name servers separated by `;`.
+pub fn split_addresses(text: &str) -> Vec<String> {
+    text.split(';').map(str::trim).filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect()
+}
+
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        List(Vec<String>),
+    }
+    Ok(match Form::deserialize(deserializer)? {
+        Form::Text(text) => split_addresses(&text),
+        Form::List(list) => list.iter().flat_map(|text| split_addresses(text)).collect(),
+    })
+}
+
+fn joined<S: serde::Serializer>(list: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&list.join(";"))
+}
+
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_java_and_unknown_ones_are_refused() {
+        let config: ClientConfig = serde_json::from_str(
+            r#"{"namesrvAddr":"a:1; b:2;","clientIP":"10.0.0.7","heartbeatBrokerInterval":15000}"#,
+        )
+        .unwrap();
+        assert_eq!(config.namesrv, ["a:1", "b:2"]);
+        assert_eq!(config.heartbeat_interval, Duration::from_secs(15));
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<ClientConfig>(&text).unwrap(), config);
+        assert!(serde_json::from_str::<ClientConfig>(r#"{"nameserver":"a:1"}"#).is_err());
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        let said = |config: ClientConfig| config.validate().unwrap_err().to_string();
+        assert!(ClientConfig::new("a:1").validate().is_ok());
+        assert!(said(ClientConfig::new("nonsense")).contains("namesrvAddr"));
+        let zero = ClientConfig { route_interval: Duration::ZERO, ..ClientConfig::default() };
+        assert!(said(zero).contains("pollNameServerInterval"));
+        let slow =
+            ClientConfig { heartbeat_interval: Duration::from_secs(200), ..Default::default() };
+        assert!(said(slow).contains("120 s"));
+    }
+}

@@ -1,0 +1,171 @@
+//! Telling brokers that this client lives, what it produces and what it consumes.
+//!
+//! A heartbeat that is asked for while another is under way is sent after it, once for all who
+//! asked: what changed a moment ago must go out, since brokers refuse pulls of a subscription that
+//! is newer than theirs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use parking_lot::Mutex;
+use rmq_message::{CompactString, java};
+use rmq_remoting::invoker::Endpoint;
+use rmq_remoting::json;
+use rmq_remoting::protocol::heartbeat::{Heartbeat, HeartbeatResponse};
+use rmq_remoting::typed::{TypedRequest, read_answer};
+
+use crate::ClientError;
+use crate::broker_client::BrokerClient;
+use crate::member::Members;
+use crate::route::Routes;
+use crate::wire::Wire;
+
+/// Brokers that are told at the same time.
+const AT_ONCE: usize = 32;
+
+pub(crate) struct Heartbeats {
+    pub(crate) client_id: CompactString,
+    pub(crate) wire: Wire,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) brokers: Arc<BrokerClient>,
+    pub(crate) members: Arc<Members>,
+    pub(crate) timeout: Duration,
+    pub(crate) v2: bool,
+    pub(crate) round: Round,
+}
+
+/// Rounds are numbered; one that begins serves all who asked before.
+#[derive(Default)]
+pub(crate) struct Round {
+    asked: AtomicU64,
+    /// The last round that was done, and whether it sent anything.
+    done: tokio::sync::Mutex<(u64, bool)>,
+    /// What each broker that understands the second form has seen.
+    fingerprints: Mutex<BTreeMap<Endpoint, Option<i32>>>,
+}
+
+impl Heartbeats {
+    /// Tells every broker. False when there is nothing to tell or nobody to be told.
+    pub(crate) async fn send_all(&self) -> bool {
+        let ticket = self.round.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut done = self.round.done.lock().await;
+        if done.0 >= ticket {
+            return done.1;
+        }
+        let covers = self.round.asked.load(Ordering::Acquire);
+        let sent = match self.heartbeat() {
+            None => false,
+            Some(heartbeat) => {
+                let masters_only = heartbeat.consumer_data_set.is_empty();
+                let targets = self.routes.addresses(masters_only);
+                let sent = !targets.is_empty();
+                stream::iter(targets)
+                    .for_each_concurrent(AT_ONCE, |to| {
+                        let heartbeat = &heartbeat;
+                        async move { self.send_logged(&to, heartbeat).await }
+                    })
+                    .await;
+                sent
+            }
+        };
+        *done = (covers, sent);
+        sent
+    }
+
+    /// Tells one broker that was just connected: everything, since it may have been restarted and
+    /// know nothing. Whether it has understood.
+    pub(crate) async fn greet(&self, to: &Endpoint) -> bool {
+        self.round.fingerprints.lock().remove(to);
+        let Some(heartbeat) = self.heartbeat() else { return false };
+        match self.send(to, &heartbeat).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(broker = %to, %error, "heartbeat failed");
+                false
+            }
+        }
+    }
+
+    /// The next heartbeats carry all subscriptions again.
+    pub(crate) fn forget_fingerprints(&self) {
+        self.round.fingerprints.lock().values_mut().for_each(|seen| *seen = None);
+    }
+
+    pub(crate) fn forget(&self, address: &Endpoint) {
+        self.round.fingerprints.lock().remove(address);
+        self.brokers.forget(address);
+    }
+
+    fn heartbeat(&self) -> Option<Heartbeat> {
+        let (consumers, producers) = self.members.heartbeats();
+        if consumers.is_empty() && producers.is_empty() {
+            return None;
+        }
+        let mut heartbeat = Heartbeat {
+            client_id: self.client_id.clone(),
+            consumer_data_set: consumers,
+            producer_data_set: producers,
+            ..Heartbeat::default()
+        };
+        if self.v2 {
+            heartbeat.heartbeat_fingerprint = fingerprint(&heartbeat);
+        }
+        Some(heartbeat)
+    }
+
+    async fn send_logged(&self, to: &Endpoint, heartbeat: &Heartbeat) {
+        if let Err(error) = self.send(to, heartbeat).await {
+            tracing::warn!(broker = %to, %error, "heartbeat failed");
+        }
+    }
+
+    async fn send(&self, to: &Endpoint, heartbeat: &Heartbeat) -> Result<(), ClientError> {
+        let current = Some(heartbeat.heartbeat_fingerprint);
+        let is_light =
+            self.v2 && self.round.fingerprints.lock().get(to).is_some_and(|seen| *seen == current);
+        let request = if is_light { light(heartbeat).to_command() } else { heartbeat.to_command() };
+        let answer = self.wire.exchange(to, request, self.timeout).await?;
+        let version = answer.version;
+        let answer: HeartbeatResponse = read_answer(answer)
+            .map_err(|error| ClientError::of_call(to, Heartbeat::CODE, error))?;
+        self.brokers.learn_version(to, version);
+        if self.v2 {
+            let changed = answer.subscription_changed == Some(true);
+            let seen = if changed { None } else { current };
+            let mut fingerprints = self.round.fingerprints.lock();
+            if is_light && !changed {
+                // What was remembered stays, or was forgotten meanwhile on purpose.
+            } else if is_light || answer.supports_v2 == Some(true) {
+                fingerprints.insert(to.clone(), seen);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The same without subscriptions.
+fn light(heartbeat: &Heartbeat) -> Heartbeat {
+    let mut light = Heartbeat { without_sub: true, ..heartbeat.clone() };
+    for group in &mut light.consumer_data_set {
+        group.subscription_data_set.clear();
+    }
+    light
+}
+
+/// A hash of what is subscribed, never 0: that would mean the first form.
+fn fingerprint(heartbeat: &Heartbeat) -> i32 {
+    let mut plain = Heartbeat { client_id: CompactString::default(), ..heartbeat.clone() };
+    for group in &mut plain.consumer_data_set {
+        for subscription in &mut group.subscription_data_set {
+            subscription.sub_version = 0;
+        }
+    }
+    match java::hash(&String::from_utf8_lossy(&json::to_bytes(&plain))) {
+        0 => 1,
+        hash => hash,
+    }
+}
