@@ -1,0 +1,8 @@
+//! The name server over real connections.
+
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod socket;
+#[cfg(test)]
+mod stage;
