@@ -141,7 +141,8 @@ mod tests {
         kv.put("NS1", "gone", "x").unwrap();
         kv.remove("NS1", "gone").unwrap();
         kv.remove("other", "never").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), br#"{"configTable":{"NS1":{"k":"v"}}}"#);
+        let written = SystemDisk.read(&path).unwrap();
+        assert_eq!(written, br#"{"configTable":{"NS1":{"k":"v"}}}"#.as_slice());
         let again = open();
         assert_eq!(again.get("NS1", "k").as_deref(), Some("v"));
         assert_eq!(again.list("NS1").unwrap().len(), 1);

@@ -10,11 +10,13 @@ use rmq_remoting::frame::{self, FrameLimits};
 use rmq_remoting::protocol::register::{DataVersion, RegisterBody, RegisterBroker};
 use rmq_remoting::protocol::topic::{TopicConfig, TopicConfigs};
 use rmq_remoting::{RemotingCommand, TypedRequest as _, json};
+use rmq_runtime::Disk as _;
+use rmq_runtime::system::SystemDisk;
 
 fn recorded(name: &str, half: &str) -> RemotingCommand {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.{half}.bin"));
-    let mut bytes = BytesMut::from(std::fs::read(path).unwrap().as_slice());
+    let mut bytes = BytesMut::from(SystemDisk.read(&path).unwrap());
     frame::decode(&mut bytes, &FrameLimits::CLIENT).unwrap().unwrap()
 }
 
