@@ -1,0 +1,123 @@
+//! How a producer is put together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_client_core::{ClientConfig, ClientInstance};
+use rmq_message::Timestamp;
+use rmq_message::id::UniqueIds;
+use rmq_runtime::World;
+
+use crate::config::ProducerConfig;
+use crate::error::StartError;
+use crate::producer::{Producer, Shared};
+
+/// Builds a [`Producer`]; see [`Producer::builder`].
+#[derive(Clone, Default)]
+#[must_use = "nothing happens before start()"]
+pub struct ProducerBuilder {
+    client: ClientConfig,
+    producer: ProducerConfig,
+    instance: Option<Arc<ClientInstance>>,
+    world: Option<World>,
+}
+
+impl ProducerBuilder {
+    /// Name servers: `host:port`, several separated by `;`.
+    #[doc(alias = "setNamesrvAddr")]
+    pub fn namesrv(mut self, addresses: &str) -> Self {
+        self.client.namesrv = ClientConfig::new(addresses).namesrv;
+        self
+    }
+
+    /// Group of the producer; must be set.
+    #[doc(alias = "setProducerGroup")]
+    pub fn group(mut self, group: &str) -> Self {
+        self.producer.group = group.to_owned();
+        self
+    }
+
+    /// Tells clients of one machine apart; by default they differ anyway.
+    #[doc(alias = "setInstanceName")]
+    pub fn instance_name(mut self, name: &str) -> Self {
+        self.client.instance_name = Some(name.to_owned());
+        self
+    }
+
+    /// Time for a send, all tries together (3 s).
+    #[doc(alias = "setSendMsgTimeout")]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.producer.timeout = timeout;
+        self
+    }
+
+    /// Tries after the first (2).
+    #[doc(alias = "setRetryTimesWhenSendFailed")]
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.producer.retries = retries;
+        self
+    }
+
+    /// All settings of the producer at once, the group included.
+    pub fn config(mut self, config: ProducerConfig) -> Self {
+        self.producer = config;
+        self
+    }
+
+    /// All settings of the client at once, name servers included.
+    pub fn client_config(mut self, config: ClientConfig) -> Self {
+        self.client = config;
+        self
+    }
+
+    /// Uses a client that others use, too, instead of one of its own; settings of the client given
+    /// here do not count then.
+    pub fn instance(mut self, instance: &Arc<ClientInstance>) -> Self {
+        self.instance = Some(Arc::clone(instance));
+        self
+    }
+
+    /// Runs in another world than the real one.
+    pub fn world(mut self, world: World) -> Self {
+        self.world = Some(world);
+        self
+    }
+
+    /// Starts the producer. Brokers are only called when there is something to send.
+    ///
+    /// # Errors
+    /// [`StartError`]: wrong settings, or the group has a producer at that client already.
+    pub async fn start(self) -> Result<Producer, StartError> {
+        self.producer.validate()?;
+        let (instance, is_own) = match self.instance {
+            Some(instance) => (instance, false),
+            None => {
+                let world = self.world.unwrap_or_else(World::system);
+                (ClientInstance::start(world, self.client, false).await?, true)
+            }
+        };
+        instance.join_producer(&self.producer.group)?;
+        Ok(Producer::new(Shared::new(self.producer, instance, is_own)))
+    }
+}
+
+/// Ids of this producer: address, process, a random number, time, counter.
+pub(crate) fn unique_ids(world: &World) -> UniqueIds {
+    let ip = world.net.local_ips().first().copied().unwrap_or([127, 0, 0, 1].into());
+    let maker = u32::try_from(world.entropy.next_u64() >> 32).unwrap_or(0);
+    UniqueIds::new(ip, std::process::id(), maker, world.clock.utc_offset_ms())
+}
+
+/// The calendar's time.
+pub(crate) fn wall(world: &World) -> Timestamp {
+    world.clock.wall().into()
+}
+
+impl std::fmt::Debug for ProducerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProducerBuilder")
+            .field("client", &self.client)
+            .field("producer", &self.producer)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,223 @@
+//! The producer as its user holds it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_client_core::{ClientInstance, PublishRoute, SendReceipt};
+use rmq_message::id::UniqueIds;
+use rmq_message::{Message, MessageQueue};
+use rmq_runtime::{ClockExt, World};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::builder::{ProducerBuilder, unique_ids, wall};
+use crate::config::ProducerConfig;
+use crate::error::SendError;
+use crate::fault::Faults;
+use crate::outgoing::Outgoing;
+use crate::selector::{QueueSelector, RoundRobin};
+use crate::send::Sending;
+
+/// Bodies of so many bytes are compressed away from the runtime's own threads.
+const COMPRESS_ASIDE: usize = 64 << 10;
+/// Time that the farewell to the brokers may take.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Sends messages. Clones share everything; see the [crate] for what may be lost or doubled.
+#[doc(alias("DefaultMQProducer", "DefaultMQProducerImpl"))]
+#[derive(Clone)]
+pub struct Producer {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: ProducerConfig,
+    pub(crate) instance: Arc<ClientInstance>,
+    is_own: bool,
+    ids: UniqueIds,
+    pub(crate) round: RoundRobin,
+    pub(crate) faults: Faults,
+    permits: Semaphore,
+}
+
+impl Producer {
+    /// A producer with the usual settings, to be changed and started.
+    pub fn builder() -> ProducerBuilder {
+        ProducerBuilder::default()
+    }
+
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Sends a message to one of the topic's queues, trying other brokers when one fails.
+    ///
+    /// Dropping the future gives the answer up; the message may be stored.
+    ///
+    /// # Errors
+    /// [`SendError`]; kind `Timeout` means that the message may be stored.
+    pub async fn send(&self, message: Message) -> Result<SendReceipt, SendError> {
+        let began = self.shared.begin().await?;
+        let outgoing = self.shared.prepare(message).await?;
+        began.sending.anywhere(outgoing).await
+    }
+
+    /// Sends a message to that queue. One try only.
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    pub async fn send_to(
+        &self,
+        queue: &MessageQueue,
+        message: Message,
+    ) -> Result<SendReceipt, SendError> {
+        let began = self.shared.begin().await?;
+        let outgoing = self.shared.prepare(message).await?;
+        began.sending.to(outgoing, queue).await
+    }
+
+    /// Sends a message to the queue that a selector chooses, a closure or
+    /// [`ByHash`](crate::ByHash). One try only.
+    ///
+    /// # Errors
+    /// As [`Producer::send`], and [`SendError::NoQueue`].
+    pub async fn send_with(
+        &self,
+        selector: &dyn QueueSelector,
+        message: Message,
+    ) -> Result<SendReceipt, SendError> {
+        let began = self.shared.begin().await?;
+        let route = self.shared.route(&message.topic).await?;
+        let queues = &route.queues;
+        let chosen = selector.select(queues, &message).and_then(|index| queues.get(index));
+        let queue = chosen.cloned().ok_or(SendError::NoQueue)?;
+        let outgoing = self.shared.prepare(message).await?;
+        began.sending.to(outgoing, &queue).await
+    }
+
+    /// Hands a message to the connection of a broker and waits for nothing: it may be lost without
+    /// notice.
+    ///
+    /// # Errors
+    /// [`SendError`] when it could not even be handed over.
+    pub async fn send_oneway(&self, message: Message) -> Result<(), SendError> {
+        let began = self.shared.begin().await?;
+        let outgoing = self.shared.prepare(message).await?;
+        began.sending.oneway(outgoing).await
+    }
+
+    /// Sends several messages of one topic to one queue, all or none. They lie next to each other;
+    /// the receipt's offset is that of the first.
+    ///
+    /// # Errors
+    /// As [`Producer::send`], and [`SendError::Message`] when they are not of one kind.
+    pub async fn send_batch(&self, messages: Vec<Message>) -> Result<SendReceipt, SendError> {
+        let began = self.shared.begin().await?;
+        let Shared { config, ids, .. } = &*self.shared;
+        let outgoing = Outgoing::batch(messages, config, ids, wall(self.shared.world()))?;
+        began.sending.anywhere(outgoing).await
+    }
+
+    /// Queues of a topic to which messages can be sent, for [`Producer::send_to`].
+    ///
+    /// # Errors
+    /// [`SendError::Route`].
+    #[doc(alias = "fetchPublishMessageQueues")]
+    pub async fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, SendError> {
+        Ok(self.shared.route(topic).await?.queues.to_vec())
+    }
+
+    /// Waits for the sends that are under way, at most the time of a send, refuses new ones, and
+    /// takes leave of the brokers. Further calls do nothing.
+    pub async fn shutdown(&self) {
+        let shared = &*self.shared;
+        if shared.permits.is_closed() {
+            return;
+        }
+        // Whoever asks for a permit from now on stands behind this, and is sent away.
+        let all = shared.permits.acquire_many(shared.config.in_flight_max);
+        let all = shared.world().clock.timeout(shared.config.timeout, all).await;
+        shared.permits.close();
+        drop(all);
+        shared.instance.leave_producer(&shared.config.group).await;
+        if shared.is_own {
+            let stragglers = shared.instance.shutdown(FAREWELL).await;
+            if !stragglers.is_empty() {
+                tracing::warn!(?stragglers, "tasks of the client did not end in time");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer")
+            .field("group", &self.shared.config.group)
+            .field("client_id", &self.shared.instance.client_id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(config: ProducerConfig, instance: Arc<ClientInstance>, is_own: bool) -> Self {
+        let world = instance.world();
+        let start = usize::try_from(world.entropy.next_u64() >> 33).unwrap_or(0);
+        Self {
+            permits: Semaphore::new(
+                usize::try_from(config.in_flight_max)
+                    .unwrap_or(Semaphore::MAX_PERMITS)
+                    .min(Semaphore::MAX_PERMITS),
+            ),
+            ids: unique_ids(world),
+            round: RoundRobin::new(start),
+            faults: Faults::default(),
+            config,
+            is_own,
+            instance,
+        }
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        self.instance.world()
+    }
+
+    /// Waits for its turn.
+    async fn begin(&self) -> Result<Began<'_>, SendError> {
+        let clock = &self.world().clock;
+        let began = clock.monotonic();
+        let permit = match self.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let waited = self.config.timeout;
+                let limit = self.config.in_flight_max;
+                let turn = clock.timeout(waited, self.permits.acquire()).await;
+                turn.map_err(|_| SendError::Busy { limit, waited })?
+                    .map_err(|_| SendError::Closed)?
+            }
+        };
+        Ok(Began { sending: Sending { shared: self, began }, _permit: permit })
+    }
+
+    async fn prepare(&self, message: Message) -> Result<Outgoing, SendError> {
+        let outgoing = Outgoing::single(message, &self.config, &self.ids, wall(self.world()))?;
+        if !outgoing.is_compressible(&self.config) {
+            return Ok(outgoing);
+        }
+        if outgoing.body.len() < COMPRESS_ASIDE {
+            return Ok(outgoing.compressed(&self.config));
+        }
+        let config = self.config.clone();
+        let aside = self.instance.tasks().blocking(move || outgoing.compressed(&config)).await;
+        aside.ok_or(SendError::Closed)
+    }
+
+    pub(crate) async fn route(&self, topic: &str) -> Result<Arc<PublishRoute>, SendError> {
+        let create = Some(self.config.default_topic_queue_nums);
+        self.instance.publish_queues(topic, create).await.map_err(SendError::Route)
+    }
+}
+
+/// A send that has its turn.
+struct Began<'a> {
+    sending: Sending<'a>,
+    _permit: SemaphorePermit<'a>,
+}
