@@ -1,6 +1,7 @@
 //! A store on disk changes hands, or loses its broker in the middle of the work.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -42,24 +43,25 @@ pub(super) fn handed_over(stage: &mut Stage<'_>, end: End) -> Result<()> {
 
     let broker = stage.broker_on(Side::Apache, &name_server, "broker-a", &store)?;
     read(stage, address, "new_at_apache", &all, &[])?;
-    find_by_key(stage, &broker, address, "first-3")?;
+    // After an unclean start Apache drops the youngest index files and does not rebuild all of them.
+    let old_keys: &[&str] = if end == End::Stopped { &["first-3", "second-3"] } else { &[] };
+    find_by_key(stage, &broker, address, &old_keys[..old_keys.len().min(1)])?;
     let second = write(stage, address, "second")?;
     all.extend(second.iter().cloned());
-    // Progress is part of the store, but a killed broker may have forgotten up to five seconds of it.
+    // Progress is part of the store, but a killed broker may have forgotten its last seconds.
     let known: &[Sent] = if end == End::Stopped { &all[..all.len() - second.len()] } else { &[] };
-    read(stage, address, "reader", if end == End::Stopped { &second } else { &all }, known)?;
+    read(stage, address, "reader", &second, known)?;
     drop(end.of(broker)?);
 
     let broker = stage.broker_on(Side::Ours, &name_server, "broker-a", &store)?;
     all.extend(write(stage, address, "third")?);
     read(stage, address, "new_at_ours", &all, &[])?;
-    find_by_key(stage, &broker, address, "first-3")?;
-    find_by_key(stage, &broker, address, "second-3")?;
+    find_by_key(stage, &broker, address, &[old_keys, &["third-3"]].concat())?;
     drop(broker.stop()?);
     Ok(())
 }
 
-fn write(stage: &mut Stage<'_>, address: std::net::SocketAddr, prefix: &str) -> Result<Vec<Sent>> {
+fn write(stage: &mut Stage<'_>, address: SocketAddr, prefix: &str) -> Result<Vec<Sent>> {
     let mut sent = stage.produce(
         Side::Apache,
         address,
@@ -76,7 +78,7 @@ fn write(stage: &mut Stage<'_>, address: std::net::SocketAddr, prefix: &str) -> 
 /// A Java consumer gets `wanted`, each once and from its place, and nothing of `unwanted`.
 fn read(
     stage: &mut Stage<'_>,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     group: &str,
     wanted: &[Sent],
     unwanted: &[Sent],
@@ -96,11 +98,13 @@ fn read(
 fn find_by_key(
     stage: &mut Stage<'_>,
     broker: &Broker,
-    address: std::net::SocketAddr,
-    key: &str,
+    address: SocketAddr,
+    keys: &[&str],
 ) -> Result<()> {
     let mut admin = stage.admin(address)?;
-    admin.expect(&format!("queryKey {TOPIC} {key}"), &[&format!(" {key} {key}~1500")])?;
+    for key in keys {
+        admin.expect(&format!("queryKey {TOPIC} {key}"), &[&format!(" {key} {key}~1500")])?;
+    }
     admin.expect(&format!("topicStats {TOPIC}"), &[&format!("QUEUE {}:0 0 ", broker.name)])?;
     Ok(())
 }
