@@ -158,11 +158,13 @@ pub enum AppendError {
     /// No records at all.
     #[error("an append needs at least one record")]
     Empty,
-    /// The topic has queues of a kind that this store does not write.
-    #[error("topic {topic} has batch consume queues, which this store does not write")]
-    QueueKind {
-        /// Topic.
-        topic: CompactString,
+    /// No queue of that name can be written.
+    #[error("queue {queue} {problem}")]
+    Queue {
+        /// Queue.
+        queue: QueueKey,
+        /// Why not.
+        problem: &'static str,
     },
     /// The disk is full. Try again later.
     #[error("the disk of {path} is full; free space or lower fileReservedTime")]

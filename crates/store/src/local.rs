@@ -1,13 +1,36 @@
 //! The store on local disk: opens, wires and closes its parts.
 
+mod admin;
+mod background;
+mod close;
+
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use rmq_message::PhysicalOffset;
-use rmq_runtime::{Tasks, World};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use rmq_message::record::NewRecord;
+use rmq_message::{PhysicalOffset, QueueOffset, Timestamp};
+use rmq_runtime::{BoxFuture, DiskLock, Tasks, Watermark, World};
 use thiserror::Error;
 
+use crate::api::{
+    AppendError, AppendReceipt, ArrivalListener, Boundary, KeyQuery, MessageFilter, MessageStore,
+    QueryOutcome, QueueKey, ReadError, ReadOutcome, ReadRequest,
+};
+use crate::checkpoint::Checkpoint;
+use crate::commit_log::CommitLog;
+use crate::commit_log::writer::{Touched, signed};
 use crate::config::{Config, ConfigError};
+use crate::index::KeyIndex;
+use crate::layout::Layout;
+use crate::progress::Progress;
+use crate::read::Reader;
+use crate::recovery;
+
+pub use close::StopError;
 
 /// Why a store does not open.
 #[derive(Clone, Debug, Error)]
@@ -54,22 +77,164 @@ impl From<std::io::Error> for OpenError {
     }
 }
 
+/// What was saved last, and is saved next.
+struct Saved {
+    checkpoint: Checkpoint,
+    progress: Progress,
+}
+
 /// The store on local disk.
-#[derive(Debug)]
+///
+/// Stop it with [`LocalStore::stop`]; a store that is only dropped recovers at its next start, as
+/// after a crash.
+#[doc(alias = "DefaultMessageStore")]
 pub struct LocalStore {
     config: Config,
+    layout: Layout,
+    world: World,
+    tasks: Tasks,
+    log: CommitLog,
+    index: Option<KeyIndex>,
+    /// Records before it are in the key index.
+    indexed: Arc<Watermark>,
+    listener: RwLock<Option<Arc<dyn ArrivalListener>>>,
+    saved: Mutex<Saved>,
+    /// Used share of the disk, as bits of an `f64`.
+    disk_used: AtomicU64,
+    lock: Mutex<Option<Box<dyn DiskLock>>>,
+}
+
+impl std::fmt::Debug for LocalStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalStore").field("root", &self.layout.root()).finish_non_exhaustive()
+    }
 }
 
 impl LocalStore {
     /// Opens the store of `config.store_path_root_dir`, creates it when there is none, and
-    /// recovers it. Blocks; needs a runtime around it, on which its tasks run.
-    pub fn open(_world: &World, _tasks: &Tasks, config: Config) -> Result<Arc<Self>, OpenError> {
+    /// recovers it. Blocks; must be called inside a runtime, on which its tasks then run.
+    pub fn open(world: &World, tasks: &Tasks, config: Config) -> Result<Arc<Self>, OpenError> {
         config.validate()?;
-        Ok(Arc::new(Self { config }))
+        let layout = Layout::new(&config.store_path_root_dir);
+        let disk = &world.disk;
+        for dir in [layout.commit_log(), layout.consume_queues(), layout.index()] {
+            disk.create_dir(&dir)?;
+        }
+        let lock = disk.lock(&layout.lock()).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => OpenError::Locked { path: layout.root().to_owned() },
+            _ => error.into(),
+        })?;
+        let parts = recovery::open(world, &layout, &config)?;
+        disk.write(&layout.abort_bak(), b"")?;
+        disk.write(&layout.abort(), std::process::id().to_string().as_bytes())?;
+        disk.sync_dir(layout.root())?;
+        let store = Arc::new(Self {
+            config,
+            layout,
+            world: world.clone(),
+            tasks: tasks.child("store"),
+            log: parts.log,
+            index: parts.index,
+            indexed: Watermark::new(parts.indexed),
+            listener: RwLock::new(None),
+            saved: Mutex::new(Saved { checkpoint: parts.checkpoint, progress: parts.progress }),
+            disk_used: AtomicU64::new(0),
+            lock: Mutex::new(Some(lock)),
+        });
+        store.save(None)?;
+        store.start()?;
+        Ok(store)
     }
 
     /// How it was configured.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Behind every record of the key index; for those who wait for [`MessageStore::query`].
+    pub fn indexed(&self) -> Arc<Watermark> {
+        Arc::clone(&self.indexed)
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader { log: &self.log, config: &self.config }
+    }
+
+    /// Readers see more of these queues now: writes whole stretches of entries and tells who waits.
+    fn tell(&self, touched: Touched) {
+        let listener = self.listener.read().clone();
+        for (queue, end) in &touched {
+            if let Some(listener) = &listener {
+                listener.arrived(&queue.key, QueueOffset(signed(*end)));
+            }
+            if let Err(error) = self.log.queues.grown(queue) {
+                // Kept in RAM and tried again with all others.
+                tracing::warn!(%error, queue = %queue.key, "cannot write entries of a consume queue");
+            }
+        }
+        self.log.give_back(touched);
+    }
+}
+
+impl MessageStore for LocalStore {
+    fn append(
+        &self,
+        queue: &QueueKey,
+        records: &[NewRecord<'_>],
+    ) -> Result<AppendReceipt, AppendError> {
+        self.log.append(queue, records)
+    }
+
+    fn settle(&self) -> Result<(), AppendError> {
+        if let Some(touched) = self.log.settle()? {
+            self.tell(touched);
+        }
+        Ok(())
+    }
+
+    fn durable(&self, to: PhysicalOffset) -> BoxFuture<'static, Result<(), AppendError>> {
+        self.log.durable(to)
+    }
+
+    fn read(
+        &self,
+        request: &ReadRequest<'_>,
+        filter: &dyn MessageFilter,
+    ) -> Result<ReadOutcome, ReadError> {
+        self.reader().read(request, filter)
+    }
+
+    fn offsets(&self, queue: &QueueKey) -> Range<QueueOffset> {
+        match self.log.queues.get(queue) {
+            Some(queue) => QueueOffset(signed(queue.min()))..QueueOffset(signed(queue.visible())),
+            None => QueueOffset::ZERO..QueueOffset::ZERO,
+        }
+    }
+
+    fn offset_at(
+        &self,
+        queue: &QueueKey,
+        time: Timestamp,
+        boundary: Boundary,
+    ) -> Result<QueueOffset, ReadError> {
+        match self.log.queues.get(queue) {
+            Some(queue) => self.reader().offset_at(&queue, time, boundary),
+            None => Ok(QueueOffset::ZERO),
+        }
+    }
+
+    fn message_at(&self, at: PhysicalOffset) -> Result<Bytes, ReadError> {
+        self.reader().message_at(at)
+    }
+
+    fn query(&self, query: &KeyQuery<'_>) -> Result<QueryOutcome, ReadError> {
+        match &self.index {
+            Some(index) => self.reader().query(index, query),
+            None => Ok(QueryOutcome::default()),
+        }
+    }
+
+    fn on_arrival(&self, listener: Arc<dyn ArrivalListener>) {
+        *self.listener.write() = Some(listener);
     }
 }

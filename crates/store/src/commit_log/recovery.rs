@@ -1,0 +1,181 @@
+//! Finds the end of the log after a start, and makes sure that nothing behind it can ever be taken
+//! for a record (INV-04 to INV-07).
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rmq_message::Timestamp;
+use rmq_message::record::{BLANK_LEN, Head, RecordError, RecordView, head};
+
+use crate::local::OpenError;
+use crate::segmented_log::{Segment, SegmentedLog};
+
+/// So many zero bytes in a row are the part of a file that has never been written: more than can
+/// be on its way to the disk at once.
+const ZEROS_MAX: u64 = 64 << 20;
+const CHUNK: usize = 1 << 20;
+
+/// How far records follow each other without fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scanned {
+    /// First byte after the last record.
+    pub(crate) end: u64,
+    pub(crate) last_timestamp: Timestamp,
+    pub(crate) records: u64,
+}
+
+/// The record that stands at a position, checked as far as it can be.
+fn verify(bytes: &[u8], at: u64, check_crc: bool) -> Result<RecordView<'_>, RecordError> {
+    let record = RecordView::parse(bytes)?;
+    if record.physical_offset.0 != at {
+        // Left over from another place or time.
+        return Err(RecordError::Lengths { total: record.total_len });
+    }
+    if check_crc {
+        record.verify()?;
+    }
+    Ok(record)
+}
+
+/// Reads record after record from `from` to the first place where there is none, or to `to`.
+pub(crate) fn scan(
+    log: &SegmentedLog,
+    from: u64,
+    to: u64,
+    check_crc: bool,
+    mut on_record: impl FnMut(&RecordView<'_>) -> io::Result<()>,
+) -> io::Result<Scanned> {
+    let mut scanned = Scanned { end: from, last_timestamp: Timestamp(0), records: 0 };
+    while let Some(segment) = log.find(scanned.end).filter(|_| scanned.end < to) {
+        let bytes = rest_of(&segment, scanned.end)?;
+        let mut rest = &bytes[..];
+        loop {
+            if scanned.end >= to {
+                return Ok(scanned);
+            }
+            if ends_file(rest, log.find(segment.end()).is_some()) {
+                scanned.end = segment.end();
+                break;
+            }
+            let Ok(record) = verify(rest, scanned.end, check_crc) else { return Ok(scanned) };
+            on_record(&record)?;
+            rest = rest.get(record.total_len..).unwrap_or_default();
+            scanned.end += record.total_len as u64;
+            scanned.last_timestamp = record.store_timestamp;
+            scanned.records += 1;
+        }
+    }
+    Ok(scanned)
+}
+
+fn rest_of(segment: &Segment, at: u64) -> io::Result<Bytes> {
+    segment.slice(at, usize::try_from(segment.end() - at).unwrap_or(usize::MAX))
+}
+
+/// Whether the log goes on in the next file.
+fn ends_file(rest: &[u8], has_next: bool) -> bool {
+    match head(rest) {
+        Ok(Head::Blank(remaining)) => remaining == rest.len(),
+        _ => rest.len() < BLANK_LEN && has_next,
+    }
+}
+
+/// The first record of a file, if it has a valid one.
+pub(crate) fn first_timestamp(segment: &Segment) -> io::Result<Option<Timestamp>> {
+    let bytes = rest_of(segment, segment.start)?;
+    Ok(verify(&bytes, segment.start, true).ok().map(|record| record.store_timestamp))
+}
+
+/// Whether a record, the end of a file, or nothing at all stands at a position.
+pub(crate) fn is_boundary(log: &SegmentedLog, at: u64) -> io::Result<bool> {
+    let Some(segment) = log.find(at) else {
+        return Ok(log.last().is_none_or(|last| last.end() == at));
+    };
+    let bytes = rest_of(&segment, at)?;
+    let nothing = bytes.iter().take(BLANK_LEN).all(|byte| *byte == 0);
+    Ok(nothing || ends_file(&bytes, true) || verify(&bytes, at, true).is_ok())
+}
+
+/// What lies behind the end.
+#[derive(Default)]
+struct Remains {
+    /// Where a valid record begins.
+    record: Option<u64>,
+    /// Stretches that are not all zero: file, position in it, bytes.
+    written: Vec<(Arc<Segment>, u64, usize)>,
+}
+
+fn survey(log: &SegmentedLog, end: u64) -> io::Result<Remains> {
+    let mut remains = Remains::default();
+    for segment in log.all() {
+        if segment.end() <= end {
+            continue;
+        }
+        let bytes = rest_of(&segment, segment.start.max(end))?;
+        let first = segment.len - bytes.len() as u64;
+        let (mut at, mut zeros) = (0, 0_u64);
+        while let Some(chunk) = bytes.get(at..bytes.len().min(at + CHUNK)).filter(|c| !c.is_empty())
+        {
+            if chunk.iter().all(|byte| *byte == 0) {
+                zeros += chunk.len() as u64;
+                if zeros >= ZEROS_MAX {
+                    break;
+                }
+            } else {
+                zeros = 0;
+                let position = first + at as u64;
+                remains.written.push((Arc::clone(&segment), position, chunk.len()));
+                if remains.record.is_none() {
+                    remains.record = find_record(&bytes, at, chunk.len(), segment.start + first);
+                }
+            }
+            at += chunk.len();
+        }
+    }
+    Ok(remains)
+}
+
+/// The first valid record that begins in a stretch of `bytes`, whose first byte has position
+/// `start` in the log.
+fn find_record(bytes: &[u8], from: usize, len: usize, start: u64) -> Option<u64> {
+    (from..from + len).find_map(|at| {
+        let rest = bytes.get(at..)?;
+        // All magics begin alike; most places end here.
+        if rest.get(4..7) != Some(&[0xDA, 0xA3, 0x20]) {
+            return None;
+        }
+        let position = start + at as u64;
+        verify(rest, position, true).is_ok().then_some(position)
+    })
+}
+
+/// Ends the log at `end`: what lies behind is zeroed and synced, later files are removed. Refuses
+/// when a valid record lies behind, unless the operator has decided (`force`).
+pub(crate) fn cut(log: &SegmentedLog, end: u64, force: bool) -> Result<(), OpenError> {
+    let remains = survey(log, end)?;
+    if let Some(next) = remains.record {
+        let path = log.find(end).map_or_else(|| log.dir().to_owned(), |it| it.path.clone());
+        let (at, next) = (rmq_message::PhysicalOffset(end), rmq_message::PhysicalOffset(next));
+        if !force {
+            return Err(OpenError::Damaged { path, at, next });
+        }
+        tracing::error!(path = %path.display(), %at, %next, "cutting the log before valid messages, as configured");
+    }
+    // The last file first: whenever this is interrupted, what is left is cut the same way again.
+    let keep = if end == log.min() { end + 1 } else { end };
+    log.remove_from(keep)?;
+    let last = log.last();
+    let zeros = vec![0; CHUNK];
+    for (segment, position, len) in remains.written.iter().rev() {
+        if last.as_ref().is_some_and(|last| last.start == segment.start) {
+            let bytes = zeros.get(..*len).unwrap_or_default();
+            segment.file()?.write_at(*position, bytes)?;
+        }
+    }
+    if let Some(last) = last.filter(|_| !remains.written.is_empty()) {
+        tracing::warn!(path = %last.path.display(), end, "cut a torn end off the commit log");
+        last.file()?.sync()?;
+    }
+    Ok(())
+}

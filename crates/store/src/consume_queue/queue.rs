@@ -1,0 +1,290 @@
+//! One consume queue: its numbers, its youngest entries in RAM, its files.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use rmq_message::{QueueOffset, name};
+
+use super::files::{FileContext, QueueFiles};
+use super::unit::{UNIT_LEN, Unit};
+use crate::api::QueueKey;
+
+/// Entries that are written together: 4 KiB.
+const STRETCH: usize = 204;
+/// Written entries that stay in RAM for readers who are close behind.
+const KEPT: u64 = 102;
+
+/// The changing part, behind a lock that is held for moments.
+#[derive(Debug, Default)]
+pub(crate) struct QueueState {
+    /// Number of the next entry.
+    pub(crate) end: u64,
+    /// First byte of the log after the last entry's record.
+    pub(crate) log_end: u64,
+    /// Entries from number `tail_from` to `end`.
+    tail: Vec<u8>,
+    tail_from: u64,
+    /// Entries below are in files.
+    written: u64,
+    /// The topic was deleted; look the queue up again.
+    pub(crate) dropped: bool,
+    /// Where the list of queues touched since the last write has this one: list and place.
+    pub(crate) touched: (u64, usize),
+}
+
+impl QueueState {
+    /// Adds the next entry.
+    pub(crate) fn push(&mut self, unit: Unit) {
+        if self.tail.is_empty() {
+            self.tail_from = self.end;
+        }
+        self.tail.extend_from_slice(&unit.encode());
+        self.end += 1;
+        self.log_end = unit.end();
+    }
+
+    fn bytes(&self, from: u64, to: u64) -> &[u8] {
+        let place = |number: u64| {
+            usize::try_from(number.saturating_sub(self.tail_from))
+                .map_or(usize::MAX, |n| n * UNIT_LEN)
+        };
+        self.tail.get(place(from)..place(to)).unwrap_or_default()
+    }
+
+    fn keep_from(&mut self, number: u64) {
+        let surplus = number.saturating_sub(self.tail_from);
+        if let Ok(surplus) = usize::try_from(surplus)
+            && surplus > 0
+        {
+            self.tail.drain(..(surplus * UNIT_LEN).min(self.tail.len()));
+            self.tail_from = number;
+        }
+    }
+}
+
+/// What became of a record that was applied to its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// The queue had it.
+    Known,
+    /// It is there now.
+    Added,
+    /// Entries before it are missing.
+    Gap,
+    /// It is the first of a queue that has others: the topic was deleted and made again.
+    Anew,
+}
+
+pub(crate) struct Queue {
+    pub(crate) key: QueueKey,
+    /// Entries hold delivery times instead of tag hashes.
+    pub(crate) holds_times: bool,
+    min: AtomicU64,
+    visible: AtomicU64,
+    /// Entries below are in files; a copy for looking without the lock.
+    written: AtomicU64,
+    /// Entries below were in files at the last sync.
+    synced: AtomicU64,
+    /// In the table's list of queues with entries to write.
+    pub(crate) listed: AtomicBool,
+    state: Mutex<QueueState>,
+    pub(crate) files: Mutex<QueueFiles>,
+}
+
+impl Queue {
+    pub(crate) fn new(key: QueueKey) -> Self {
+        Self {
+            holds_times: key.topic == name::SCHEDULE_TOPIC,
+            key,
+            min: AtomicU64::new(0),
+            visible: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+            listed: AtomicBool::new(false),
+            state: Mutex::default(),
+            files: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock()
+    }
+
+    /// Number of the first entry.
+    pub(crate) fn min(&self) -> u64 {
+        self.min.load(Ordering::Acquire).min(self.visible())
+    }
+
+    pub(crate) fn set_min(&self, min: u64) {
+        self.min.store(min, Ordering::Release);
+    }
+
+    /// Number after the last entry that may be read.
+    pub(crate) fn visible(&self) -> u64 {
+        self.visible.load(Ordering::Acquire)
+    }
+
+    /// Number after the last entry that is synced.
+    pub(crate) fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Syncs what is written.
+    pub(crate) fn sync(self: &Arc<Self>, context: &FileContext) -> io::Result<()> {
+        let mut files = self.files.lock();
+        if files.gone {
+            return Ok(());
+        }
+        let written = self.written.load(Ordering::Relaxed);
+        files.sync(context, self)?;
+        self.synced.store(written, Ordering::Release);
+        Ok(())
+    }
+
+    /// Lets entries below `end` be read. Called in order, by one thread at a time.
+    pub(crate) fn publish(&self, end: u64) {
+        self.visible.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Whether a whole stretch waits to be written.
+    pub(crate) fn is_full(&self) -> bool {
+        self.visible() >= self.written.load(Ordering::Relaxed).saturating_add(STRETCH as u64)
+    }
+
+    /// Takes over what the files hold.
+    pub(crate) fn restore(&self, end: u64, log_end: u64) {
+        let mut state = self.state.lock();
+        *state = QueueState {
+            end,
+            log_end,
+            tail: Vec::new(),
+            tail_from: end,
+            written: end,
+            dropped: state.dropped,
+            touched: (0, 0),
+        };
+        self.written.store(end, Ordering::Relaxed);
+        self.synced.store(end, Ordering::Release);
+        self.visible.store(end, Ordering::Release);
+    }
+
+    /// Puts the record of a known place into the queue, as recovery and replicas do. Does nothing
+    /// for what the queue has (INV-13). With `fill`, blanks stand for entries whose records are
+    /// lost; an empty queue begins wherever its first record says.
+    pub(crate) fn apply(&self, offset: QueueOffset, unit: Unit, fill: bool) -> Applied {
+        let Ok(number) = u64::try_from(offset.0) else { return Applied::Known };
+        let mut state = self.state.lock();
+        if unit.end() <= state.log_end {
+            return Applied::Known;
+        }
+        if number < state.end {
+            // Two records of one offset cannot both be had; the first has been read already.
+            return if number == 0 { Applied::Anew } else { Applied::Known };
+        }
+        if number > state.end && !fill {
+            return Applied::Gap;
+        }
+        if state.end == 0 {
+            state.end = number;
+            state.tail_from = number;
+            state.written = number;
+            self.written.store(number, Ordering::Relaxed);
+        }
+        while state.end < number {
+            state.push(Unit::BLANK);
+        }
+        state.push(unit);
+        let end = state.end;
+        drop(state);
+        self.publish(end);
+        Applied::Added
+    }
+
+    /// Copies entries from number `from` on, as far as they are visible, fit, and lie in one
+    /// place. Returns the bytes copied, 0 when the entries cannot be had.
+    pub(crate) fn read(
+        self: &Arc<Self>,
+        context: &FileContext,
+        from: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        let to = self.visible().min(from.saturating_add((into.len() / UNIT_LEN) as u64));
+        let len = usize::try_from(to.saturating_sub(from)).unwrap_or(0) * UNIT_LEN;
+        let Some(into) = into.get_mut(..len).filter(|into| !into.is_empty()) else { return Ok(0) };
+        let in_files = {
+            let state = self.state.lock();
+            let bytes = if from >= state.tail_from { state.bytes(from, to) } else { &[] };
+            if bytes.len() == len {
+                into.copy_from_slice(bytes);
+                return Ok(len);
+            }
+            state.written
+        };
+        let len = len.min(usize::try_from(in_files.saturating_sub(from)).unwrap_or(0) * UNIT_LEN);
+        let Some(into) = into.get_mut(..len) else { return Ok(0) };
+        self.files.lock().read(context, self, from.saturating_mul(UNIT_LEN as u64), into)
+    }
+
+    /// One entry.
+    pub(crate) fn unit(
+        self: &Arc<Self>,
+        context: &FileContext,
+        number: u64,
+    ) -> io::Result<Option<Unit>> {
+        let mut bytes = [0; UNIT_LEN];
+        let len = self.read(context, number, &mut bytes)?;
+        Ok(if len == UNIT_LEN { Unit::decode(&bytes) } else { None })
+    }
+
+    /// Writes all visible entries to the files.
+    pub(crate) fn write(self: &Arc<Self>, context: &FileContext) -> io::Result<()> {
+        let mut files = self.files.lock();
+        let mut chunk = [0; STRETCH * UNIT_LEN];
+        let per_file = context.file_len / UNIT_LEN as u64;
+        while !files.gone {
+            // Copied out, so that a slow disk does not hold the lock that appends need.
+            let (from, len) = {
+                let state = self.state.lock();
+                let from = state.written;
+                let file_end = (from / per_file + 1) * per_file;
+                let to = self.visible().min(from + STRETCH as u64).min(file_end);
+                let bytes = state.bytes(from, to);
+                chunk.get_mut(..bytes.len()).unwrap_or_default().copy_from_slice(bytes);
+                (from, bytes.len())
+            };
+            let Some(bytes) = chunk.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
+            files.write(context, self, from * UNIT_LEN as u64, bytes)?;
+            let mut state = self.state.lock();
+            state.written = from + (len / UNIT_LEN) as u64;
+            self.written.store(state.written, Ordering::Relaxed);
+            let keep = state.written.saturating_sub(KEPT);
+            state.keep_from(keep);
+        }
+        Ok(())
+    }
+
+    /// Gives back the RAM of a queue at rest.
+    pub(crate) fn rest(&self) {
+        let mut state = self.state.lock();
+        if state.written == state.end {
+            let end = state.end;
+            state.tail = Vec::new();
+            state.tail_from = end;
+        }
+    }
+
+    /// Drops entries from number `end` on.
+    pub(crate) fn cut(self: &Arc<Self>, context: &FileContext, end: u64) -> io::Result<()> {
+        self.write(context)?;
+        self.files.lock().cut(context, self, end * UNIT_LEN as u64)?;
+        self.restore(end, 0);
+        let last = match end.checked_sub(1) {
+            Some(last) => self.unit(context, last)?,
+            None => None,
+        };
+        self.restore(end, last.filter(|last| !last.is_blank()).map_or(0, Unit::end));
+        Ok(())
+    }
+}

@@ -1,0 +1,289 @@
+//! All consume queues of a store: found by key, written and synced by turns, forgotten by topic.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::{Mutex, RwLock};
+use rmq_message::{CompactString, name};
+use rmq_runtime::Disk;
+
+use super::files::FileContext;
+use super::queue::{Applied, Queue};
+use super::unit::{UNIT_LEN, Unit};
+use crate::api::{AppendError, QueueKey};
+use crate::local::OpenError;
+use crate::progress::QueueProgress;
+
+#[derive(Default)]
+struct Turns {
+    /// Queues with entries to write.
+    waiting: Vec<Arc<Queue>>,
+    /// Queues written in the turn before, with the end they had: they may rest.
+    written: Vec<(Arc<Queue>, u64)>,
+    /// Queues whose files are not synced yet.
+    unsynced: Vec<Arc<Queue>>,
+}
+
+pub(crate) struct QueueTable {
+    pub(crate) context: FileContext,
+    by_key: RwLock<HashMap<QueueKey, Arc<Queue>>>,
+    turns: Mutex<Turns>,
+    /// One turn of writing, syncing or forgetting at a time.
+    turn: Mutex<()>,
+    /// Topics with batch consume queues, which are not written here.
+    batch_topics: HashSet<String>,
+}
+
+impl QueueTable {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        units_per_file: u64,
+        batch_topics: HashSet<String>,
+    ) -> Self {
+        let file_len = units_per_file * UNIT_LEN as u64;
+        Self {
+            context: FileContext { disk, dir, file_len, open: Mutex::new(VecDeque::new()) },
+            by_key: RwLock::default(),
+            turns: Mutex::default(),
+            turn: Mutex::default(),
+            batch_topics,
+        }
+    }
+
+    pub(crate) fn get(&self, key: &QueueKey) -> Option<Arc<Queue>> {
+        self.by_key.read().get(key).cloned()
+    }
+
+    /// The queue, made when it is new. Only in RAM: files appear with the first entries.
+    pub(crate) fn open(&self, key: &QueueKey) -> Result<Arc<Queue>, AppendError> {
+        if let Some(queue) = self.by_key.read().get(key) {
+            return Ok(Arc::clone(queue));
+        }
+        if let Some(problem) = self.problem(key) {
+            return Err(AppendError::Queue { queue: key.clone(), problem });
+        }
+        let mut by_key = self.by_key.write();
+        let queue = by_key.entry(key.clone()).or_insert_with(|| Arc::new(Queue::new(key.clone())));
+        Ok(Arc::clone(queue))
+    }
+
+    /// Why there can be no such queue: names become directories.
+    fn problem(&self, key: &QueueKey) -> Option<&'static str> {
+        if key.topic.is_empty()
+            || key.topic.len() > name::RETRY_TOPIC_LEN_MAX
+            || !name::is_legal(&key.topic)
+        {
+            return Some("has no legal topic name");
+        }
+        if key.queue_id < 0 {
+            return Some("has a negative number");
+        }
+        if self.batch_topics.contains(key.topic.as_str()) {
+            return Some(
+                "belongs to a topic with batch consume queues, which are not written here",
+            );
+        }
+        None
+    }
+
+    /// Whether records of that queue belong into a consume queue of this table.
+    pub(crate) fn takes(&self, key: &QueueKey) -> bool {
+        self.problem(key).is_none()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
+        self.by_key.read().values().cloned().collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.read().len()
+    }
+
+    /// Puts the queue on the list of those to be written.
+    pub(crate) fn list(&self, queue: &Arc<Queue>) {
+        if !queue.listed.swap(true, Ordering::AcqRel) {
+            self.turns.lock().waiting.push(Arc::clone(queue));
+        }
+    }
+
+    /// Writes the queue's new entries when they are a whole stretch.
+    pub(crate) fn grown(&self, queue: &Arc<Queue>) -> io::Result<()> {
+        if queue.is_full() { queue.write(&self.context) } else { Ok(()) }
+    }
+
+    /// Writes the entries of all queues that have any to write.
+    pub(crate) fn write_all(&self) -> io::Result<()> {
+        let _turn = self.turn.lock();
+        let waiting = std::mem::take(&mut self.turns.lock().waiting);
+        let mut written = Vec::with_capacity(waiting.len());
+        let mut rest = waiting.into_iter();
+        let mut failed = None;
+        for queue in rest.by_ref() {
+            queue.listed.store(false, Ordering::Release);
+            match queue.write(&self.context) {
+                Ok(()) => written.push((Arc::clone(&queue), queue.visible())),
+                Err(error) => {
+                    self.list(&queue);
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        let mut turns = self.turns.lock();
+        turns.waiting.extend(rest);
+        turns.unsynced.extend(written.iter().map(|(queue, _)| Arc::clone(queue)));
+        let before = std::mem::replace(&mut turns.written, written);
+        drop(turns);
+        for (queue, end) in before {
+            if queue.visible() == end {
+                queue.rest();
+            }
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes and syncs all queues.
+    pub(crate) fn sync_all(&self) -> io::Result<()> {
+        self.write_all()?;
+        let _turn = self.turn.lock();
+        let mut unsynced = std::mem::take(&mut self.turns.lock().unsynced);
+        unsynced.sort_by_key(Arc::as_ptr);
+        unsynced.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        for queue in unsynced {
+            queue.sync(&self.context)?;
+        }
+        Ok(())
+    }
+
+    /// Exactly where each queue stands, for [`crate::progress`].
+    pub(crate) fn progress(&self) -> Vec<QueueProgress> {
+        let mut queues: Vec<_> = self
+            .all()
+            .iter()
+            .map(|queue| QueueProgress {
+                topic: queue.key.topic.to_string(),
+                queue: queue.key.queue_id,
+                min: queue.min(),
+                end: queue.synced(),
+            })
+            .filter(|queue| queue.end > 0)
+            .collect();
+        queues.sort_by(|a, b| (&a.topic, a.queue).cmp(&(&b.topic, b.queue)));
+        queues
+    }
+
+    /// Takes the queues of a topic out of the table; their files go with [`Self::remove_files`].
+    pub(crate) fn forget(&self, topic: &str) -> Vec<Arc<Queue>> {
+        let mut by_key = self.by_key.write();
+        let forgotten: Vec<_> =
+            by_key.values().filter(|queue| queue.key.topic == topic).cloned().collect();
+        by_key.retain(|key, _| key.topic != topic);
+        drop(by_key);
+        for queue in &forgotten {
+            queue.state().dropped = true;
+            queue.files.lock().gone = true;
+        }
+        forgotten
+    }
+
+    pub(crate) fn remove_files(&self, forgotten: &[Arc<Queue>]) -> io::Result<()> {
+        let _turn = self.turn.lock();
+        for queue in forgotten {
+            queue.files.lock().remove_all(&self.context, queue, true)?;
+        }
+        match forgotten.first() {
+            Some(queue) => {
+                self.context.disk.remove_dir(&self.context.dir.join(queue.key.topic.as_str()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Empties a queue so that it can be built again.
+    pub(crate) fn reset(&self, queue: &Queue) -> io::Result<()> {
+        queue.files.lock().remove_all(&self.context, queue, false)?;
+        queue.restore(0, 0);
+        queue.set_min(0);
+        Ok(())
+    }
+
+    /// Applies a record whose place is known, see [`Queue::apply`].
+    pub(crate) fn apply(
+        &self,
+        key: &QueueKey,
+        offset: rmq_message::QueueOffset,
+        unit: Unit,
+        fill: bool,
+    ) -> io::Result<Applied> {
+        let Ok(queue) = self.open(key) else { return Ok(Applied::Known) };
+        let mut applied = queue.apply(offset, unit, fill);
+        if applied == Applied::Anew {
+            tracing::info!(%queue.key, "the topic was deleted and made again; its queue begins anew");
+            self.reset(&queue)?;
+            applied = queue.apply(offset, unit, fill);
+        }
+        if applied == Applied::Added {
+            self.list(&queue);
+            self.grown(&queue)?;
+        }
+        Ok(applied)
+    }
+
+    /// Finds all queues on disk. Returns those whose files have a gap.
+    pub(crate) fn load(&self) -> Result<Vec<Arc<Queue>>, OpenError> {
+        let mut gaps = Vec::new();
+        for topic in self.context.disk.list(&self.context.dir)? {
+            if !topic.is_dir {
+                continue;
+            }
+            for entry in self.context.disk.list(&self.context.dir.join(&topic.name))? {
+                let Some(queue_id) = entry.name.parse().ok().filter(|_| entry.is_dir) else {
+                    continue;
+                };
+                let key = QueueKey { topic: CompactString::new(&topic.name), queue_id };
+                if !self.takes(&key) {
+                    tracing::warn!(queue = %key, "directory of no consume queue is left alone");
+                    continue;
+                }
+                let queue = Arc::new(Queue::new(key.clone()));
+                let scan = queue
+                    .files
+                    .lock()
+                    .load(&self.context, &queue)?
+                    .map_err(|(path, problem)| OpenError::File { path, problem })?;
+                let log_end = scan.last.filter(|last| !last.is_blank()).map_or(0, Unit::end);
+                queue.restore(scan.end, log_end);
+                queue.set_min(scan.first);
+                if scan.gap {
+                    gaps.push(Arc::clone(&queue));
+                }
+                self.by_key.write().insert(key, queue);
+            }
+        }
+        Ok(gaps)
+    }
+
+    /// Removes files that only point before `log_min` and moves the queues' beginnings.
+    pub(crate) fn expire(&self, log_min: u64) -> io::Result<usize> {
+        let _turn = self.turn.lock();
+        let mut removed = 0;
+        for queue in self.all() {
+            loop {
+                let mut files = queue.files.lock();
+                if files.gone || !files.remove_first_before(&self.context, &queue, log_min)? {
+                    break;
+                }
+                removed += 1;
+            }
+            self.find_min(&queue, log_min)?;
+        }
+        Ok(removed)
+    }
+}

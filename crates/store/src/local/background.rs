@@ -1,0 +1,241 @@
+//! What the store does by itself: sync, prepare files, write and save derived state, follow the
+//! log into the key index, remove what has expired. Each waits for something to do; a store at rest
+//! costs nothing but the look for expired files.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_message::Timestamp;
+use rmq_runtime::{ClockExt, OnFailure, Stop};
+
+use super::LocalStore;
+use crate::api::{AppendError, StoreAdmin};
+use crate::commit_log::recovery as log_recovery;
+use crate::config::FlushDiskType;
+use crate::progress::{IndexProgress, Progress};
+
+/// Bytes after which writing to the device is begun.
+const WRITE_BACK: u64 = 8 << 20;
+/// Log bytes that are indexed at once.
+const INDEX_BATCH: u64 = 8 << 20;
+/// Rest between looks for what to index: gathers records, so that a slow trickle is cheap.
+const INDEX_REST: Duration = Duration::from_millis(5);
+const RETRY: Duration = Duration::from_secs(1);
+/// Saving takes at most one part in so many of the time.
+const SAVE_SHARE: u32 = 10;
+
+impl LocalStore {
+    pub(super) fn start(self: &Arc<Self>) -> io::Result<()> {
+        let stop = self.tasks.stop_token();
+        match self.log.mode() {
+            FlushDiskType::Async => {
+                let task = Arc::clone(self).sync_often(stop.clone());
+                self.tasks.spawn("flush", OnFailure::Unhealthy, task);
+            }
+            FlushDiskType::Sync => {
+                let store = Arc::clone(self);
+                self.tasks.thread("store-flush", OnFailure::Unhealthy, move |stop| {
+                    store.log.run_flusher(&stop, |touched| store.tell(touched));
+                })?;
+                let (store, stop) = (Arc::clone(self), stop.clone());
+                self.tasks.spawn("flush-stop", OnFailure::Unhealthy, async move {
+                    stop.requested().await;
+                    store.log.wake_flusher();
+                });
+            }
+        }
+        let (store, on) = (Arc::clone(self), stop.clone());
+        self.tasks.spawn("prepare", OnFailure::Unhealthy, store.prepare_files(on));
+        let (store, on) = (Arc::clone(self), stop.clone());
+        self.tasks.spawn("save", OnFailure::Unhealthy, store.save_often(on));
+        let (store, on) = (Arc::clone(self), stop.clone());
+        self.tasks.spawn("expire", OnFailure::Log, store.expire_often(on));
+        let store = Arc::clone(self);
+        self.tasks.spawn("index", OnFailure::Unhealthy, store.follow(stop));
+        Ok(())
+    }
+
+    /// Sleeps; `false` when it is time to stop.
+    async fn rest(&self, wait: Duration, stop: &Stop) -> bool {
+        tokio::select! {
+            biased;
+            () = stop.requested() => false,
+            () = self.world.clock.sleep(wait) => true,
+        }
+    }
+
+    /// Waits until there are visible records up to `target`; `false` when it is time to stop, or
+    /// when there will be no more.
+    async fn visible(&self, target: u64, stop: &Stop) -> bool {
+        tokio::select! {
+            biased;
+            () = stop.requested() => false,
+            reached = self.log.visible.reached(target) => reached.is_ok(),
+        }
+    }
+
+    /// Makes everything durable from time to time (`ASYNC_FLUSH`).
+    async fn sync_often(self: Arc<Self>, stop: Stop) {
+        let interval = Duration::from_millis(self.config.flush_interval_commit_log);
+        let mut written_back = self.log.visible.get();
+        while self.visible(self.log.durable.get() + 1, &stop).await {
+            let due = self.world.clock.monotonic() + interval;
+            loop {
+                let store = &self;
+                tokio::select! {
+                    biased;
+                    () = stop.requested() => return,
+                    () = store.world.clock.sleep_until(due) => break,
+                    reached = store.log.visible.reached(written_back + WRITE_BACK) => {
+                        if reached.is_err() {
+                            return;
+                        }
+                        let (from, to) = (written_back, store.log.visible.get());
+                        let store = Arc::clone(store);
+                        self.tasks.blocking(move || store.log.write_back(from, to)).await;
+                        written_back = to;
+                    }
+                }
+            }
+            let store = Arc::clone(&self);
+            // A failure has closed the store already.
+            let _synced = self.tasks.blocking(move || store.log.sync()).await;
+        }
+    }
+
+    /// Makes the next file of the log when the current one is half full.
+    async fn prepare_files(self: Arc<Self>, stop: Stop) {
+        loop {
+            let Some(last) = self.log.segments.last() else { return };
+            if !self.visible(last.start + last.len / 2, &stop).await {
+                return;
+            }
+            let store = Arc::clone(&self);
+            let prepared = self.tasks.blocking(move || store.log.segments.prepare()).await;
+            if let Some(Err(error)) = prepared {
+                tracing::warn!(%error, "cannot make the next file of the commit log yet");
+                if !self.rest(RETRY, &stop).await {
+                    return;
+                }
+                continue;
+            }
+            if !self.visible(last.end() + 1, &stop).await {
+                return;
+            }
+        }
+    }
+
+    /// Writes consume queue entries, and saves how far everything is.
+    async fn save_often(self: Arc<Self>, stop: Stop) {
+        let interval = Duration::from_millis(self.config.flush_interval_consume_queue);
+        let mut seen = self.log.visible.get();
+        let mut save_due = self.world.clock.monotonic();
+        while self.visible(seen + 1, &stop).await && self.rest(interval, &stop).await {
+            seen = self.log.visible.get();
+            let started = self.world.clock.monotonic();
+            let (store, save) = (Arc::clone(&self), started >= save_due);
+            self.tasks.blocking(move || store.write_derived(save)).await;
+            if save {
+                let now = self.world.clock.monotonic();
+                save_due = now + now.since(started) * SAVE_SHARE;
+            }
+        }
+    }
+
+    fn write_derived(&self, save: bool) {
+        let written = if save { self.save(None) } else { self.log.queues.write_all() };
+        let problem = written.err().map(|error| {
+            tracing::error!(%error, "cannot write consume queues or progress");
+            format!("{error}; nothing is taken until consume queues can be written").into()
+        });
+        self.log.gate.set_queues(problem);
+    }
+
+    /// Syncs the log and everything derived, then notes how far they are. `index` is only known
+    /// after a clean stop.
+    pub(super) fn save(&self, index: Option<IndexProgress>) -> io::Result<()> {
+        let mut saved = self.saved.lock();
+        let disk = &*self.world.disk;
+        let (end, timestamp) = self.log.sync().map_err(io::Error::other)?;
+        self.log.queues.sync_all()?;
+        let mut checkpoint = saved.checkpoint;
+        checkpoint.log = timestamp;
+        checkpoint.queues = timestamp;
+        if let Some(index) = &self.index {
+            checkpoint.index = index.sealed();
+        }
+        let progress = Progress::new(&checkpoint, end, index, self.log.queues.progress());
+        if progress != saved.progress || checkpoint != saved.checkpoint {
+            // In this order: a checkpoint without its progress is coarser, never wrong.
+            checkpoint.save(disk, &self.layout.checkpoint())?;
+            progress.save(disk, &self.layout.progress())?;
+        }
+        saved.checkpoint = checkpoint;
+        saved.progress = progress;
+        Ok(())
+    }
+
+    /// Puts visible records into the key index.
+    async fn follow(self: Arc<Self>, stop: Stop) {
+        while self.visible(self.indexed.get() + 1, &stop).await {
+            let store = Arc::clone(&self);
+            let wait = match self.tasks.blocking(move || store.index_some()).await {
+                Some(Ok(())) => INDEX_REST,
+                Some(Err(error)) => {
+                    tracing::error!(%error, "cannot write the key index; trying again");
+                    RETRY
+                }
+                None => return,
+            };
+            let behind = self.log.visible.get() > self.indexed.get();
+            if (wait == RETRY || !behind) && !self.rest(wait, &stop).await {
+                return;
+            }
+        }
+    }
+
+    /// Indexes up to [`INDEX_BATCH`] of the log.
+    pub(super) fn index_some(&self) -> io::Result<()> {
+        let visible = self.log.visible.get();
+        let Some(index) = &self.index else {
+            self.indexed.advance(visible);
+            return Ok(());
+        };
+        let from = self.indexed.get().max(self.log.segments.min());
+        let to = visible.min(from.saturating_add(INDEX_BATCH));
+        let scanned =
+            log_recovery::scan(&self.log.segments, from, to, false, |record| index.apply(record))?;
+        let mut end = scanned.end;
+        if end == from && from < to {
+            // A place that cannot be read: on with the next file, as readers of the log do.
+            let next = self.log.segments.find(from).map_or(to, |segment| segment.end());
+            tracing::error!(at = from, next, "a part of the log cannot be read and is not indexed");
+            end = next.min(visible);
+        }
+        self.indexed.advance(end.min(visible));
+        Ok(())
+    }
+
+    async fn expire_often(self: Arc<Self>, stop: Stop) {
+        let interval = Duration::from_millis(self.config.clean_resource_interval);
+        loop {
+            let store = Arc::clone(&self);
+            let now = Timestamp::from(self.world.clock.wall());
+            let expired = self.tasks.blocking(move || store.expire(now)).await;
+            if let Some(Err(error)) = expired {
+                tracing::error!(%error, "cannot remove expired files");
+            }
+            if !self.rest(interval, &stop).await {
+                return;
+            }
+        }
+    }
+
+    /// `SYNC_FLUSH` or not: everything that is staged is written, synced and told of.
+    pub(super) fn finish_log(&self) -> Result<(), AppendError> {
+        let touched = self.log.commit_group()?;
+        self.tell(touched);
+        Ok(())
+    }
+}

@@ -1,0 +1,269 @@
+//! Opens a store directory and brings everything derived from the log up to the log's end.
+//!
+//! After a clean stop, and after any other end of ours, [`Progress`] says what is complete and only
+//! the log behind it is looked at. A store that another program has written to last goes by
+//! Apache's rules: from the youngest file that its checkpoint vouches for. Where a queue turns out
+//! to miss entries it is built again from the beginning of the log (INV-11, INV-13). All steps may
+//! be interrupted and are then done again (INV-05).
+
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rmq_message::PhysicalOffset;
+use rmq_runtime::World;
+
+use crate::api::QueueKey;
+use crate::checkpoint::Checkpoint;
+use crate::commit_log::recovery::{self, Scanned};
+use crate::commit_log::{CommitLog, Recovered};
+use crate::config::Config;
+use crate::consume_queue::{Applied, QueueTable, Unit, partition};
+use crate::dispatch::{DelayLevels, entry};
+use crate::index::KeyIndex;
+use crate::layout::Layout;
+use crate::local::OpenError;
+use crate::progress::Progress;
+use crate::segmented_log::SegmentedLog;
+
+/// The parts of an opened store.
+pub(crate) struct Parts {
+    pub(crate) log: CommitLog,
+    pub(crate) index: Option<KeyIndex>,
+    /// Up to where the key index is complete.
+    pub(crate) indexed: u64,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) progress: Progress,
+}
+
+struct Recovery<'a> {
+    config: &'a Config,
+    queues: &'a QueueTable,
+    segments: &'a SegmentedLog,
+    delays: &'a DelayLevels,
+    checkpoint: Checkpoint,
+    /// Only when it can be believed.
+    progress: Option<Progress>,
+    known: HashSet<QueueKey>,
+    clean: bool,
+}
+
+pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Parts, OpenError> {
+    let disk = &world.disk;
+    let clean = !disk.exists(&layout.abort());
+    let segments = SegmentedLog::load(
+        Arc::clone(disk),
+        layout.commit_log(),
+        config.mapped_file_size_commit_log,
+    )?;
+    let batch_topics = disk.list(&layout.batch_consume_queues())?;
+    let queues = Arc::new(QueueTable::new(
+        Arc::clone(disk),
+        layout.consume_queues(),
+        config.queue_file_units(),
+        batch_topics.into_iter().map(|entry| entry.name).collect(),
+    ));
+    let delays = DelayLevels(config.delay_levels().unwrap_or_default());
+    let checkpoint = Checkpoint::load(&**disk, &layout.checkpoint())?;
+    let progress = Progress::load(&**disk, &layout.progress(), &checkpoint);
+    let mut recovery = Recovery {
+        config,
+        queues: &queues,
+        segments: &segments,
+        delays: &delays,
+        checkpoint,
+        known: HashSet::new(),
+        progress: None,
+        clean,
+    };
+    recovery.believe(progress)?;
+    let scanned = recovery.run()?;
+    let (end, progress) = (scanned.end, recovery.progress.take());
+    let (index, indexed) = open_index(
+        world,
+        layout,
+        config,
+        &checkpoint,
+        progress.as_ref(),
+        clean,
+        end,
+        segments.min(),
+    )?;
+    let segment = match segments.find(end).or_else(|| segments.last()) {
+        Some(segment) => segment,
+        None => segments.roll()?,
+    };
+    let last_timestamp = scanned.last_timestamp.max(checkpoint.log);
+    let recovered = Recovered { segments, segment, end, last_timestamp };
+    let log =
+        CommitLog::new(config, Arc::clone(&world.clock), Arc::clone(&queues), delays, recovered);
+    Ok(Parts { log, index, indexed, checkpoint, progress: progress.unwrap_or_default() })
+}
+
+#[expect(clippy::too_many_arguments, reason = "the values of one recovery, used once")]
+fn open_index(
+    world: &World,
+    layout: &Layout,
+    config: &Config,
+    checkpoint: &Checkpoint,
+    progress: Option<&Progress>,
+    clean: bool,
+    end: u64,
+    log_min: u64,
+) -> io::Result<(Option<KeyIndex>, u64)> {
+    if !config.message_index_enable {
+        return Ok((None, end));
+    }
+    let (disk, clock) = (Arc::clone(&world.disk), Arc::clone(&world.clock));
+    let index = KeyIndex::open(disk, clock, layout.index(), config, checkpoint.index, clean, end)?;
+    let youngest = index.resumes_at();
+    let seen = progress
+        .filter(|_| clean)
+        .and_then(|progress| progress.index)
+        .filter(|it| it.youngest == youngest && it.seen <= end)
+        .map(|it| it.seen);
+    let indexed = seen.or(youngest).unwrap_or(0).max(log_min).min(end);
+    Ok((Some(index), indexed))
+}
+
+impl Recovery<'_> {
+    /// Takes the progress as true when it fits the log.
+    fn believe(&mut self, progress: Option<Progress>) -> io::Result<()> {
+        if let Some(progress) = progress
+            && self.segments.last().is_some()
+            && progress.log >= self.segments.min()
+            && recovery::is_boundary(self.segments, progress.log)?
+        {
+            self.known = progress.queues.iter().map(|queue| queue.key()).collect();
+            self.progress = Some(progress);
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<Scanned, OpenError> {
+        let gaps = self.queues.load()?;
+        for queue in &gaps {
+            tracing::warn!(queue = %queue.key, "files of a consume queue have a gap; it is built again");
+            self.queues.reset(queue)?;
+        }
+        if self.segments.last().is_none() {
+            for queue in self.queues.all() {
+                self.queues.reset(&queue)?;
+            }
+        }
+        let rebuild = self.reset_short_queues()? || !gaps.is_empty();
+        let min = self.segments.min();
+        let start = if rebuild { min } else { self.start()? };
+        let mut gap = false;
+        // Only what is younger than the progress may be torn; what is older has been synced.
+        let checked_from = self.progress.as_ref().map_or(start, |it| it.log);
+        if start < checked_from {
+            self.rescan(start, checked_from, start == min, &mut gap)?;
+        }
+        let scanned = self.scan(checked_from, u64::MAX, start == min, &mut gap)?;
+        if gap && start > min {
+            tracing::warn!("consume queues miss entries and are built again from the log");
+            self.rescan(min, scanned.end, true, &mut gap)?;
+        }
+        let expected = self.clean && self.progress.as_ref().is_some_and(|it| it.log == scanned.end);
+        if !expected {
+            recovery::cut(self.segments, scanned.end, self.config.cut_damaged_log)?;
+        }
+        self.fit_queues(scanned.end)?;
+        Ok(scanned)
+    }
+
+    /// Empties queues that hold less than the progress says. Whether there are any.
+    fn reset_short_queues(&self) -> io::Result<bool> {
+        let mut any = false;
+        for known in self.progress.iter().flat_map(|progress| &progress.queues) {
+            let queue = self.queues.get(&known.key());
+            if queue.as_ref().is_some_and(|it| it.min() <= known.min && it.visible() >= known.end) {
+                continue;
+            }
+            tracing::warn!(queue = %known.key(), "files of a consume queue are missing; it is built again");
+            if let Some(queue) = queue {
+                self.queues.reset(&queue)?;
+            }
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// Where to look from.
+    fn start(&self) -> io::Result<u64> {
+        if let Some(progress) = &self.progress {
+            return Ok(progress.log);
+        }
+        let min = self.segments.min();
+        let reached = self.queues.all().iter().map(|queue| queue.state().log_end).max();
+        let Some(reached) = reached else { return Ok(min) };
+        for segment in self.segments.all().into_iter().rev() {
+            let Some(first) = recovery::first_timestamp(&segment)?.filter(|it| it.0 > 0) else {
+                continue;
+            };
+            let vouched = if self.clean {
+                segment.start <= reached
+            } else {
+                first <= self.checkpoint.min_timestamp()
+            };
+            if vouched {
+                return Ok(segment.start);
+            }
+        }
+        Ok(min)
+    }
+
+    /// Applies records to their queues. `gap` tells whether a queue misses entries before one.
+    fn scan(&self, from: u64, to: u64, fill: bool, gap: &mut bool) -> io::Result<Scanned> {
+        let synced_to = self.progress.as_ref().map_or(0, |it| it.log);
+        let check_crc = self.config.check_crc_on_recover && to == u64::MAX;
+        recovery::scan(self.segments, from, to, check_crc, |record| {
+            let Some((key, offset, unit)) = entry(record, self.delays) else { return Ok(()) };
+            let known = self.progress.is_none() || self.known.contains(&key);
+            if !known && record.physical_offset.0 < synced_to {
+                // Of a topic that has been deleted.
+                return Ok(());
+            }
+            if self.queues.apply(&key, offset, unit, fill && known)? == Applied::Gap {
+                // A queue that began after the progress was written begins at 0; if not, this
+                // record is older than the deletion of its topic.
+                *gap |= known;
+            }
+            Ok(())
+        })
+    }
+
+    /// Goes again over a part of the log that is known to be whole.
+    fn rescan(&self, from: u64, to: u64, fill: bool, gap: &mut bool) -> Result<(), OpenError> {
+        let scanned = self.scan(from, to, fill, gap)?;
+        if scanned.end >= to {
+            return Ok(());
+        }
+        let (at, next) = (PhysicalOffset(scanned.end), PhysicalOffset(to));
+        let path = self.segments.find(at.0).map_or_else(PathBuf::new, |it| it.path.clone());
+        if !self.config.cut_damaged_log {
+            return Err(OpenError::Damaged { path, at, next });
+        }
+        tracing::error!(path = %path.display(), %at, "messages that cannot be read are left out");
+        Ok(())
+    }
+
+    /// Drops entries whose records are not in the log, and finds where queues begin.
+    fn fit_queues(&self, end: u64) -> io::Result<()> {
+        let context = &self.queues.context;
+        for queue in self.queues.all() {
+            if queue.state().log_end > end {
+                let kept = partition(queue.min(), queue.visible(), |number| {
+                    let unit = self.queues.unit(&queue, number)?;
+                    Ok(unit.is_none_or(|unit| !unit.is_blank() && Unit::end(unit) > end))
+                })?;
+                tracing::warn!(queue = %queue.key, kept, "entries without messages are cut off");
+                queue.cut(context, kept)?;
+            }
+            self.queues.find_min(&queue, self.segments.min())?;
+        }
+        self.queues.write_all()
+    }
+}

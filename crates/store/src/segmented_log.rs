@@ -1,0 +1,198 @@
+//! The files of the commit log: one row without gaps, each of one length, named by the position of
+//! its first byte (INV-09). Finds, rolls, and removes from either end.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use rmq_runtime::{Disk, DiskFile, OpenMode};
+
+use crate::layout;
+use crate::local::OpenError;
+
+/// One file of the log. Opened when first used.
+pub(crate) struct Segment {
+    pub(crate) start: u64,
+    pub(crate) len: u64,
+    pub(crate) path: PathBuf,
+    disk: Arc<dyn Disk>,
+    file: OnceLock<Arc<dyn DiskFile>>,
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Segment({})", self.path.display())
+    }
+}
+
+impl Segment {
+    pub(crate) fn end(&self) -> u64 {
+        self.start.saturating_add(self.len)
+    }
+
+    pub(crate) fn file(&self) -> io::Result<&Arc<dyn DiskFile>> {
+        match self.file.get() {
+            Some(file) => Ok(file),
+            None => {
+                let file = self.disk.open(&self.path, OpenMode::Write)?;
+                Ok(self.file.get_or_init(|| file))
+            }
+        }
+    }
+
+    /// Bytes from a position of the log on; an error when they reach beyond the file.
+    pub(crate) fn slice(&self, at: u64, len: usize) -> io::Result<Bytes> {
+        let Some(position) = at.checked_sub(self.start) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        self.file()?.slice(position, len)
+    }
+}
+
+pub(crate) struct SegmentedLog {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    len: u64,
+    segments: RwLock<VecDeque<Arc<Segment>>>,
+    /// The file after the last, made ahead of need.
+    next: Mutex<Option<Arc<Segment>>>,
+}
+
+impl SegmentedLog {
+    /// Looks at the directory. A last file of no length is removed (a crash while it was made);
+    /// any other length than the configured, and a gap, is an error.
+    pub(crate) fn load(disk: Arc<dyn Disk>, dir: PathBuf, len: u64) -> Result<Self, OpenError> {
+        let log = Self { disk, dir, len, segments: RwLock::default(), next: Mutex::default() };
+        let mut entries = log.disk.list(&log.dir)?;
+        entries.retain(|entry| !entry.is_dir);
+        if let Some(last) = entries.pop_if(|last| last.len == 0) {
+            log.disk.remove(&log.dir.join(last.name))?;
+        }
+        let mut segments = VecDeque::new();
+        for entry in entries {
+            let path = log.dir.join(&entry.name);
+            let problem = |problem: String| OpenError::File { path: path.clone(), problem };
+            let start = layout::parse_file_name(&entry.name)
+                .ok_or_else(|| problem("the name is no position".to_owned()))?;
+            if entry.len != len {
+                let text = format!("has {} bytes, mappedFileSizeCommitLog is {len}", entry.len);
+                return Err(problem(text));
+            }
+            if let Some(last) = segments.back().map(|last: &Arc<Segment>| last.end())
+                && last != start
+            {
+                return Err(problem(format!("a file that begins at {last} is missing before it")));
+            }
+            segments.push_back(log.segment(start, OnceLock::new()));
+        }
+        *log.segments.write() = segments;
+        Ok(log)
+    }
+
+    fn segment(&self, start: u64, file: OnceLock<Arc<dyn DiskFile>>) -> Arc<Segment> {
+        let path = self.dir.join(layout::file_name(start));
+        Arc::new(Segment { start, len: self.len, path, disk: Arc::clone(&self.disk), file })
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn segment_len(&self) -> u64 {
+        self.len
+    }
+
+    /// The segment that contains the position, or none (INV-10).
+    pub(crate) fn find(&self, at: u64) -> Option<Arc<Segment>> {
+        let segments = self.segments.read();
+        let distance = at.checked_sub(segments.front()?.start)?;
+        let index = usize::try_from(distance / self.len).ok()?;
+        segments.get(index).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
+        self.segments.read().iter().cloned().collect()
+    }
+
+    pub(crate) fn last(&self) -> Option<Arc<Segment>> {
+        self.segments.read().back().cloned()
+    }
+
+    /// First position of the log; 0 when there are no files.
+    pub(crate) fn min(&self) -> u64 {
+        self.segments.read().front().map_or(0, |first| first.start)
+    }
+
+    fn create(&self, start: u64) -> io::Result<Arc<Segment>> {
+        self.disk.create_dir(&self.dir)?;
+        let path = self.dir.join(layout::file_name(start));
+        let file = self.disk.open(&path, OpenMode::Create { len: self.len })?;
+        self.disk.sync_dir(&self.dir)?;
+        Ok(self.segment(start, OnceLock::from(file)))
+    }
+
+    fn next_start(&self) -> u64 {
+        self.segments.read().back().map_or(0, |last| last.end())
+    }
+
+    /// Makes the file after the last, unless it is there.
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        let mut next = self.next.lock();
+        if next.is_none() {
+            *next = Some(self.create(self.next_start())?);
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next file: the prepared one, or one that is made now.
+    pub(crate) fn roll(&self) -> io::Result<Arc<Segment>> {
+        let mut next = self.next.lock();
+        let segment = match next.take() {
+            Some(segment) => segment,
+            None => self.create(self.next_start())?,
+        };
+        self.segments.write().push_back(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// Removes what holds nothing: the prepared file.
+    pub(crate) fn discard_prepared(&self) -> io::Result<()> {
+        match self.next.lock().take() {
+            Some(next) => self.disk.remove(&next.path),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the files that begin at or behind a position.
+    pub(crate) fn remove_from(&self, at: u64) -> io::Result<()> {
+        while let Some(last) = self.last().filter(|last| last.start >= at) {
+            self.disk.remove(&last.path)?;
+            self.segments.write().pop_back();
+        }
+        Ok(())
+    }
+
+    /// Removes the first file when it is not the last and `gone` says so of its last change.
+    pub(crate) fn remove_first_if(&self, gone: impl Fn(SystemTime) -> bool) -> io::Result<bool> {
+        let first = {
+            let segments = self.segments.read();
+            match segments.front() {
+                Some(first) if segments.len() > 1 => Arc::clone(first),
+                _ => return Ok(false),
+            }
+        };
+        let name = layout::file_name(first.start);
+        let modified = self.disk.list(&self.dir)?.into_iter().find(|entry| entry.name == name);
+        if modified.is_some_and(|entry| !gone(entry.modified)) {
+            return Ok(false);
+        }
+        // Readers lose it first, so that none opens a file that is about to go (INV-10).
+        self.segments.write().pop_front();
+        self.disk.remove(&first.path)?;
+        Ok(true)
+    }
+}
