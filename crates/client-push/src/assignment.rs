@@ -1,0 +1,327 @@
+//! Which queues this consumer owns, and how that changes.
+//!
+//! A balancing computes what it should own and applies the difference: first give up, then take.
+//! Giving up a queue ends its pull loop, lets running listeners end for a moment, writes the
+//! progress, and only then lets the queue go; ordered queues also return their lock. Taking one
+//! makes a fresh [`OwnedQueue`] with a pull loop of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use rmq_client_core::ClientError;
+use rmq_client_core::rebalance::{self, Plan};
+use rmq_message::{MessageQueue, QueueOffset};
+use rmq_runtime::ClockExt;
+
+use crate::engine::Engine;
+use crate::flow_control::Limits;
+use crate::owned_queue::OwnedQueue;
+use crate::pull_loop;
+use crate::queue_lease::Lease;
+
+/// How long an ordered queue that is given up waits for its listener, at least.
+const ORDERED_GRACE: Duration = Duration::from_millis(500);
+/// How long running listeners have before positions are reset.
+const RESET_GRACE: Duration = Duration::from_secs(10);
+/// Runs in which a retry topic without a route counts as not balanced: brokers make it at the first
+/// heartbeat, and name servers hear of it a moment later.
+const RETRY_MISSES_MAX: u32 = 10;
+
+/// The table of owned queues.
+pub(crate) struct Assignment {
+    queues: Mutex<BTreeMap<MessageQueue, Arc<OwnedQueue>>>,
+    limits: Mutex<Limits>,
+    /// Held by whoever changes what is owned over an `await`.
+    turn: tokio::sync::Mutex<()>,
+    retry_misses: AtomicU32,
+}
+
+impl Assignment {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            queues: Mutex::default(),
+            limits: Mutex::new(limits),
+            turn: tokio::sync::Mutex::default(),
+            retry_misses: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn queues(&self) -> Vec<Arc<OwnedQueue>> {
+        self.queues.lock().values().cloned().collect()
+    }
+
+    /// Those whose results count, by name.
+    pub(crate) fn open(&self) -> BTreeSet<MessageQueue> {
+        let queues = self.queues.lock();
+        queues
+            .values()
+            .filter(|owned| owned.is_open())
+            .map(|owned| (*owned.queue).clone())
+            .collect()
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        *self.limits.lock()
+    }
+
+    /// Takes the queue out unless another has taken its place.
+    fn remove(&self, owned: &Arc<OwnedQueue>) -> bool {
+        let mut queues = self.queues.lock();
+        let is_current =
+            queues.get(&*owned.queue).is_some_and(|current| Arc::ptr_eq(current, owned));
+        if is_current {
+            queues.remove(&*owned.queue);
+        }
+        is_current
+    }
+}
+
+impl Engine {
+    /// Balances all topics; whether everything is as it should be.
+    pub(crate) async fn rebalance(self: &Arc<Self>) -> bool {
+        if *self.paused.borrow() {
+            return false;
+        }
+        let _turn = self.assignment.turn.lock().await;
+        let mut balanced = true;
+        for topic in self.subscriptions.topics() {
+            if self.is_stopping() {
+                return true;
+            }
+            balanced &= self.balance(&topic).await;
+        }
+        for topic in self.strays() {
+            balanced &= self.apply(&topic, &BTreeSet::new()).await;
+        }
+        balanced
+    }
+
+    /// Topics that are owned but no longer subscribed.
+    fn strays(&self) -> BTreeSet<String> {
+        let owned = self.assignment.queues();
+        let topics = owned.iter().map(|owned| owned.queue.topic.as_str());
+        topics.filter(|topic| !self.subscriptions.contains(topic)).map(str::to_owned).collect()
+    }
+
+    async fn balance(self: &Arc<Self>, topic: &str) -> bool {
+        let queues = match self.instance.subscribe_queues(topic).await {
+            Ok(queues) => queues,
+            Err(error) => return self.without_route(topic, &error),
+        };
+        if !self.is_clustering() {
+            return self.apply(topic, &queues.iter().cloned().collect()).await;
+        }
+        let Some(members) = self.instance.consumer_ids(topic, &self.group).await else {
+            return false;
+        };
+        let me = self.instance.client_id();
+        let listed = members.iter().any(|member| member == me);
+        if !listed {
+            tracing::warn!(topic, group = %self.group, "the broker does not list this client as a member, its queues go to others");
+        }
+        match rebalance::allocate(self.parts.strategy.as_ref(), me, queues.to_vec(), members) {
+            Ok(wanted) => self.apply(topic, &wanted).await && listed,
+            Err(error) => {
+                tracing::warn!(topic, group = %self.group, %error, "cannot share the queues, keeping what is there");
+                false
+            }
+        }
+    }
+
+    /// A topic without a route keeps its queues; it is found when its route is.
+    fn without_route(&self, topic: &str, error: &ClientError) -> bool {
+        if self.is_own_retry(topic) {
+            tracing::debug!(topic, %error, "no route of the retry topic yet");
+            return self.assignment.retry_misses.fetch_add(1, Ordering::Relaxed)
+                >= RETRY_MISSES_MAX;
+        }
+        tracing::warn!(topic, %error, "no route of a subscribed topic");
+        true
+    }
+
+    /// Makes the owned queues of a topic those that are wanted.
+    async fn apply(self: &Arc<Self>, topic: &str, wanted: &BTreeSet<MessageQueue>) -> bool {
+        let owned: Vec<_> = self.assignment.queues();
+        let owned = owned.into_iter().filter(|owned| owned.queue.topic == topic);
+        let (live, dead): (Vec<_>, Vec<_>) = owned.partition(|owned| owned.is_live());
+        let held = live.iter().map(|owned| (*owned.queue).clone()).collect();
+        let Plan { revoke, assign, .. } = rebalance::plan(&held, wanted);
+        let leaving = live.into_iter().filter(|owned| revoke.contains(&owned.queue));
+        let leaving: Vec<_> = leaving.chain(dead).collect();
+        if leaving.is_empty() && assign.is_empty() {
+            return true;
+        }
+        let revoked = join_all(leaving.iter().map(|owned| self.revoke(owned))).await;
+        let mut complete = revoked.iter().all(|done| *done);
+        for queue in assign {
+            complete &= self.assign(queue, None);
+        }
+        self.queues_changed(topic).await;
+        complete
+    }
+
+    /// Gives a queue up. False: its listener still runs and nobody else may have it yet.
+    async fn revoke(&self, owned: &Arc<OwnedQueue>) -> bool {
+        let queue = &*owned.queue;
+        owned.close();
+        let mut grace = Duration::from_millis(self.settings.revoke_grace_millis);
+        if owned.lease.is_some() {
+            grace = grace.max(ORDERED_GRACE);
+        }
+        let idle = self.instance.world().clock.timeout(grace, owned.idle()).await.is_ok();
+        if !idle && owned.lease.as_ref().is_some_and(|lease| lease.holds_back(self.now())) {
+            tracing::info!(%queue, "queue is kept until its listener ends");
+            return false;
+        }
+        let left = owned.retire();
+        self.commit(owned).await;
+        self.offsets.forget(queue);
+        self.unlock(std::slice::from_ref(owned), false).await;
+        tracing::info!(%queue, left, "queue given up");
+        self.assignment.remove(owned)
+    }
+
+    /// Writes the progress of a queue, if it is this consumer's to tell.
+    pub(crate) async fn commit(&self, owned: &OwnedQueue) {
+        if !owned.has_begun() || !owned.is_leased(self.now()) {
+            return;
+        }
+        if let Err(error) = self.offsets.persist_one(&owned.queue).await {
+            tracing::warn!(queue = %owned.queue, %error, "cannot write the progress of a queue that is given up, its last messages are delivered again");
+        }
+    }
+
+    /// Takes a queue; false when it is still being given up.
+    fn assign(self: &Arc<Self>, queue: MessageQueue, start: Option<QueueOffset>) -> bool {
+        let stats = self.stats.of(&queue.topic);
+        let lease = self.is_ordered().then(|| Lease::new(self.is_clustering()));
+        let owned = OwnedQueue::new(queue, stats, lease, self.wall());
+        {
+            let mut queues = self.assignment.queues.lock();
+            if self.is_stopping() || queues.contains_key(&*owned.queue) {
+                return self.is_stopping();
+            }
+            self.start_from(&owned, start);
+            queues.insert((*owned.queue).clone(), Arc::clone(&owned));
+        }
+        self.spawn_loop(owned, start);
+        true
+    }
+
+    /// Puts a fresh queue in the place of one that cannot go on; false when that one was given up
+    /// meanwhile.
+    fn replace(self: &Arc<Self>, old: &Arc<OwnedQueue>, start: Option<QueueOffset>) -> bool {
+        let lease = self.is_ordered().then(|| Lease::new(self.is_clustering()));
+        let queue = (*old.queue).clone();
+        let fresh = OwnedQueue::new(queue, Arc::clone(&old.stats), lease, self.wall());
+        {
+            let mut queues = self.assignment.queues.lock();
+            let place = queues.get_mut(&*old.queue).filter(|current| Arc::ptr_eq(current, old));
+            let Some(place) = place.filter(|_| !self.is_stopping()) else {
+                return false;
+            };
+            old.retire();
+            self.start_from(&fresh, start);
+            *place = Arc::clone(&fresh);
+        }
+        self.spawn_loop(fresh, start);
+        true
+    }
+
+    /// Drops what memory knows of an earlier ownership.
+    fn start_from(&self, owned: &OwnedQueue, start: Option<QueueOffset>) {
+        self.offsets.forget(&owned.queue);
+        if let Some(offset) = start {
+            self.offsets.update(&owned.queue, offset, false);
+        }
+    }
+
+    fn spawn_loop(self: &Arc<Self>, owned: Arc<OwnedQueue>, start: Option<QueueOffset>) {
+        tracing::info!(queue = %owned.queue, ?start, "queue taken");
+        let name = format!("PullMessageService {}", owned.queue);
+        self.spawn(&name, pull_loop::run(Arc::clone(self), owned, start));
+    }
+
+    /// An ordered queue lost its lock: somebody else may have gone on with it.
+    pub(crate) fn begin_anew(self: &Arc<Self>, owned: &Arc<OwnedQueue>) {
+        if owned.is_open() {
+            tracing::warn!(queue = %owned.queue, "the lock of an ordered queue was lost, it begins anew");
+            self.replace(owned, None);
+        }
+    }
+
+    /// A queue goes on somewhere else.
+    pub(crate) async fn move_to(self: &Arc<Self>, owned: &Arc<OwnedQueue>, to: QueueOffset) {
+        let _turn = self.assignment.turn.lock().await;
+        self.replace_at(owned, to).await;
+    }
+
+    /// Must be called in turn.
+    async fn replace_at(self: &Arc<Self>, owned: &Arc<OwnedQueue>, to: QueueOffset) {
+        if self.replace(owned, Some(to))
+            && let Err(error) = self.offsets.persist_one(&owned.queue).await
+        {
+            tracing::warn!(queue = %owned.queue, %error, "cannot write the new position yet");
+        }
+    }
+
+    /// Moves the owned queues of a topic to new positions (220).
+    pub(crate) async fn reset(
+        self: &Arc<Self>,
+        topic: &str,
+        offsets: &BTreeMap<MessageQueue, QueueOffset>,
+    ) {
+        let _turn = self.assignment.turn.lock().await;
+        let owned = self.assignment.queues().into_iter().filter(|owned| owned.queue.topic == topic);
+        let moved = owned.filter_map(|owned| Some((offsets.get(&*owned.queue).copied()?, owned)));
+        join_all(moved.map(|(to, owned)| async move {
+            owned.close();
+            let clock = &self.instance.world().clock;
+            if clock.timeout(RESET_GRACE, owned.idle()).await.is_err() {
+                tracing::warn!(queue = %owned.queue, "a listener still runs, its outcome does not count");
+            }
+            tracing::info!(queue = %owned.queue, %to, "position reset");
+            self.replace_at(&owned, to).await;
+        }))
+        .await;
+    }
+
+    /// The queues of a topic are others now: brokers refresh the subscription, and whoever wants to
+    /// know is told.
+    async fn queues_changed(&self, topic: &str) {
+        let count = self.assignment.queues().len();
+        *self.assignment.limits.lock() = Limits::of(&self.settings, count, self.is_ordered());
+        let mine: Vec<_> =
+            self.assignment.open().into_iter().filter(|queue| queue.topic == topic).collect();
+        tracing::info!(topic, group = %self.group, count = mine.len(), "assignment changed");
+        if let Some(listener) = &self.parts.assignment_listener {
+            listener(topic, &mine);
+        }
+        self.subscriptions.renew(topic, self.wall());
+        self.announce().await;
+    }
+
+    /// Tells brokers what is subscribed; pulls name the new versions when they know them.
+    pub(crate) async fn announce(&self) {
+        self.instance.subscriptions_changed();
+        let carried = self.subscriptions.all();
+        if self.instance.heartbeat().await {
+            self.subscriptions.announced(&carried);
+        }
+    }
+
+    /// Writes the progress of all owned queues.
+    pub(crate) async fn persist(&self) {
+        let now = self.now();
+        let queues = self.assignment.queues();
+        let begun = queues.iter().filter(|owned| owned.has_begun() && owned.is_leased(now));
+        let begun: Vec<_> = begun.map(|owned| (*owned.queue).clone()).collect();
+        if let Err(error) = self.offsets.persist(&begun).await {
+            tracing::warn!(group = %self.group, %error, "cannot write progress, it is written again");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! A running push consumer, and its end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use compact_str::CompactString;
+use futures_util::future::join_all;
+use rmq_client_core::{ClientError, ClientInstance};
+use rmq_message::MessageQueue;
+use rmq_message::subscription::ExpressionType;
+use rmq_runtime::ClockExt;
+
+use crate::builder::{PushConsumerBuilder, subscription};
+use crate::engine::Engine;
+use crate::error::PushError;
+use crate::member::Member;
+use crate::owned_queue::OwnedQueue;
+use crate::stats::Totals;
+
+/// What the steps after the listeners' end have at least, each.
+const STEP_MIN: Duration = Duration::from_secs(1);
+
+/// Consumes the topics that it subscribes: pulls, calls the listener, keeps the group's progress,
+/// and shares queues with the other members.
+///
+/// End it with [`PushConsumer::shutdown`]. A consumer that is only dropped stops at once: what its
+/// listeners just did is delivered again to others, who hear of its end after two minutes.
+#[doc(alias("DefaultMQPushConsumer", "DefaultMQPushConsumerImpl"))]
+pub struct PushConsumer {
+    engine: Arc<Engine>,
+    /// Whether the instance ends with the consumer.
+    own: bool,
+}
+
+/// How a consumer ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Calls of the listener that ended while the consumer waited for them.
+    pub finished: usize,
+    /// Calls of the listener that were given up; their messages are delivered again.
+    pub abandoned: usize,
+    /// Messages that were pulled and not finished; they are delivered again.
+    pub unconsumed: usize,
+    /// Whether progress was written and the brokers know that this member has left. If not, the
+    /// last messages may be delivered again, and others take the queues over after two minutes.
+    pub farewell: bool,
+    /// Names of tasks that did not end in time.
+    pub stragglers: Vec<String>,
+}
+
+impl PushConsumer {
+    /// Begins to describe a consumer.
+    pub fn builder() -> PushConsumerBuilder {
+        PushConsumerBuilder::default()
+    }
+
+    /// Joins the group and begins; leaves it again when that fails.
+    pub(crate) async fn open(engine: Arc<Engine>, own: bool) -> Result<Self, ClientError> {
+        let consumer = Self { engine, own };
+        let engine = &consumer.engine;
+        engine.offsets.load().await?;
+        engine.instance.join(Arc::new(Member::new(engine)))?;
+        engine.spawn_all();
+        if let Err(error) = engine.begin().await {
+            consumer.shutdown(Duration::ZERO).await;
+            return Err(error);
+        }
+        tracing::info!(group = %engine.group, "consumer started");
+        Ok(consumer)
+    }
+
+    /// Consumer group.
+    pub fn group(&self) -> &str {
+        &self.engine.group
+    }
+
+    /// Who this consumer is in the eyes of brokers.
+    pub fn client_id(&self) -> &str {
+        self.engine.instance.client_id()
+    }
+
+    /// The instance, for another consumer or producer to share.
+    pub fn instance(&self) -> &Arc<ClientInstance> {
+        &self.engine.instance
+    }
+
+    /// The queues that it consumes now.
+    pub fn assignment(&self) -> Vec<MessageQueue> {
+        self.engine.assignment.open().into_iter().collect()
+    }
+
+    /// What was pulled and consumed since the start, by topic; retried messages count for the
+    /// group's retry topic.
+    pub fn stats(&self) -> BTreeMap<CompactString, Totals> {
+        self.engine.stats.totals()
+    }
+
+    /// Stops pulling and balancing; what is already here is still consumed.
+    #[doc(alias = "suspend")]
+    pub fn pause(&self) {
+        self.engine.paused.send_replace(true);
+    }
+
+    /// Goes on after [`PushConsumer::pause`].
+    pub fn resume(&self) {
+        self.engine.paused.send_replace(false);
+        self.engine.instance.rebalance_soon();
+    }
+
+    /// Subscribes one more topic, or another expression of one: `*`, or tags separated by `||`.
+    ///
+    /// # Errors
+    /// [`PushError::Topic`], [`PushError::Subscription`]; then nothing has changed.
+    pub async fn subscribe(&self, topic: &str, tags: &str) -> Result<(), PushError> {
+        self.change(topic, tags, &ExpressionType::Tag).await
+    }
+
+    /// As [`PushConsumer::subscribe`], with an SQL92 condition over properties.
+    ///
+    /// # Errors
+    /// [`PushError::Topic`], [`PushError::Subscription`]; then nothing has changed.
+    pub async fn subscribe_sql(&self, topic: &str, condition: &str) -> Result<(), PushError> {
+        self.change(topic, condition, &ExpressionType::Sql92).await
+    }
+
+    async fn change(
+        &self,
+        topic: &str,
+        expression: &str,
+        kind: &ExpressionType,
+    ) -> Result<(), PushError> {
+        let engine = &self.engine;
+        engine.subscriptions.set(subscription(topic, expression, kind, engine.wall())?);
+        if let Err(error) = engine.instance.refresh_route(topic).await {
+            tracing::warn!(topic, %error, "no route of a new topic yet");
+        }
+        engine.announce().await;
+        engine.instance.rebalance_soon();
+        Ok(())
+    }
+
+    /// Gives a topic up; its queues go to other members.
+    pub async fn unsubscribe(&self, topic: &str) {
+        let engine = &self.engine;
+        if engine.subscriptions.remove(topic) {
+            engine.announce().await;
+            engine.instance.rebalance_soon();
+        }
+    }
+
+    /// Ends the consumer: pulls no more, waits up to `grace` for running listeners, writes progress
+    /// and leaves the group, which takes a moment longer at most.
+    pub async fn shutdown(self, grace: Duration) -> Report {
+        let engine = &self.engine;
+        let clock = &engine.instance.world().clock;
+        let deadline = clock.monotonic() + grace;
+        let rest = || deadline.since(clock.monotonic()).max(STEP_MIN);
+        engine.stopping.store(true, Ordering::Release);
+        let queues = engine.assignment.queues();
+        let running =
+            |queues: &[Arc<OwnedQueue>]| queues.iter().map(|q| q.running()).sum::<usize>();
+        let before = running(&queues);
+        queues.iter().for_each(|queue| queue.close());
+        let idle = join_all(queues.iter().map(|queue| queue.idle()));
+        if clock.timeout(grace, idle).await.is_err() {
+            tracing::warn!(group = %engine.group, count = running(&queues), "listeners still run and are given up");
+        }
+        let abandoned = running(&queues);
+        let unconsumed = queues.iter().map(|queue| queue.retire()).sum();
+        let farewell = clock.timeout(rest(), engine.farewell(&queues)).await.is_ok();
+        let mut stragglers = engine.tasks.stop(clock.as_ref(), rest()).await;
+        if self.own {
+            stragglers.extend(engine.instance.shutdown(rest()).await);
+        }
+        let finished = before.saturating_sub(abandoned);
+        let report = Report { finished, abandoned, unconsumed, farewell, stragglers };
+        tracing::info!(group = %engine.group, ?report, "consumer ended");
+        report
+    }
+}
+
+impl Drop for PushConsumer {
+    fn drop(&mut self) {
+        self.engine.stopping.store(true, Ordering::Release);
+        self.engine.tasks.request_stop();
+    }
+}
+
+impl std::fmt::Debug for PushConsumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PushConsumer")
+            .field("group", &self.group())
+            .field("client_id", &self.client_id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Learns the routes, has brokers check filters, and tells them that this member is here.
+    async fn begin(&self) -> Result<(), ClientError> {
+        for topic in self.subscriptions.topics() {
+            match self.instance.refresh_route(&topic).await {
+                Ok(_) => {}
+                // It comes with a later refresh.
+                Err(ClientError::NoRoute { .. }) => tracing::debug!(%topic, "no route yet"),
+                Err(error) => return Err(error),
+            }
+        }
+        for subscription in self.subscriptions.all() {
+            if subscription.kind != ExpressionType::Tag {
+                self.brokers().check_client_config(&self.group, &subscription).await?;
+            }
+        }
+        self.announce().await;
+        self.instance.rebalance_soon();
+        Ok(())
+    }
+
+    /// Writes progress, returns locks, leaves the group: in this order, so that the next owner
+    /// reads the newest position.
+    async fn farewell(&self, queues: &[Arc<OwnedQueue>]) {
+        join_all(queues.iter().map(|owned| self.commit(owned))).await;
+        self.unlock(queues, true).await;
+        self.instance.leave(&self.group).await;
+    }
+}

@@ -1,0 +1,175 @@
+//! What all tasks of one consumer share.
+//!
+//! The instance holds the consumer as its group member and the consumer holds the instance; leaving
+//! the group takes the circle apart.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rmq_client_core::protocol::MessageModel;
+use rmq_client_core::rebalance::AllocateStrategy;
+use rmq_client_core::{BrokerClient, ClientInstance, OffsetStore};
+use rmq_message::{MessageQueue, Timestamp, name};
+use rmq_runtime::{ClockExt, Monotonic, OnFailure, Tasks};
+use tokio::sync::watch;
+
+use crate::assignment::Assignment;
+use crate::listener::{ConsumeContext, MessageListener, OrderlyListener};
+use crate::owned_queue::OwnedQueue;
+use crate::ready::ReadyLine;
+use crate::settings::PushSettings;
+use crate::stats::{SAMPLE_INTERVAL, StatsTable};
+use crate::subscriptions::Subscriptions;
+use crate::{concurrent, orderly};
+
+/// Called with a topic and the queues of it that this consumer has now.
+pub(crate) type AssignmentListener = Box<dyn Fn(&str, &[MessageQueue]) + Send + Sync>;
+
+/// The listener, and with it the way of consumption.
+#[derive(Clone)]
+pub(crate) enum Listener {
+    Concurrent(Arc<dyn MessageListener>),
+    Ordered(Arc<dyn OrderlyListener>),
+}
+
+/// What is handed in rather than set.
+pub(crate) struct Parts {
+    pub(crate) listener: Listener,
+    pub(crate) strategy: Arc<dyn AllocateStrategy>,
+    pub(crate) assignment_listener: Option<AssignmentListener>,
+}
+
+/// See the module.
+pub(crate) struct Engine {
+    pub(crate) group: Arc<str>,
+    pub(crate) settings: PushSettings,
+    pub(crate) parts: Parts,
+    pub(crate) instance: Arc<ClientInstance>,
+    pub(crate) offsets: Arc<dyn OffsetStore>,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) assignment: Assignment,
+    pub(crate) line: ReadyLine,
+    pub(crate) stats: StatsTable,
+    pub(crate) tasks: Tasks,
+    pub(crate) paused: watch::Sender<bool>,
+    /// Set for good when the consumer begins to shut down.
+    pub(crate) stopping: AtomicBool,
+    pub(crate) started: Timestamp,
+}
+
+impl Engine {
+    pub(crate) fn brokers(&self) -> &BrokerClient {
+        self.instance.brokers()
+    }
+
+    pub(crate) fn now(&self) -> Monotonic {
+        self.instance.world().clock.monotonic()
+    }
+
+    pub(crate) fn wall(&self) -> Timestamp {
+        self.instance.world().clock.wall().into()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_clustering(&self) -> bool {
+        self.settings.message_model == MessageModel::Clustering
+    }
+
+    pub(crate) fn is_ordered(&self) -> bool {
+        matches!(self.parts.listener, Listener::Ordered(_))
+    }
+
+    /// Whether the topic is the retry topic of this group.
+    pub(crate) fn is_own_retry(&self, topic: &str) -> bool {
+        topic.strip_prefix(name::RETRY_PREFIX) == Some(&*self.group)
+    }
+
+    /// Most attempts of a message before the dead-letter topic.
+    pub(crate) fn attempts_max(&self) -> i32 {
+        match (self.settings.max_reconsume_times, self.is_ordered()) {
+            (-1, false) => 16,
+            (-1, true) => i32::MAX,
+            (max, _) => max,
+        }
+    }
+
+    /// Starts a task that ends when the consumer does.
+    pub(crate) fn spawn(&self, name: &str, body: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.tasks.stop_token();
+        self.tasks.spawn(name, OnFailure::Log, async move {
+            tokio::select! {
+                biased;
+                () = stop.requested() => {}
+                () = body => {}
+            }
+        });
+    }
+
+    /// Starts what runs as long as the consumer does. Names are those that operators know.
+    pub(crate) fn spawn_all(self: &Arc<Self>) {
+        for number in 1..=self.settings.consume_thread_min {
+            let engine = Arc::clone(self);
+            let name = format!("ConsumeMessageThread_{}_{number}", self.group);
+            self.spawn(&name, async move { engine.work().await });
+        }
+        let engine = Arc::clone(self);
+        self.spawn("ConsumerStatsScheduledThread", async move { engine.sample().await });
+        let engine = Arc::clone(self);
+        match self.parts.listener {
+            Listener::Concurrent(_) => {
+                let name = format!("CleanExpireMsgScheduledThread_{}", self.group);
+                self.spawn(&name, async move { concurrent::clean(&engine).await });
+            }
+            Listener::Ordered(_) if self.is_clustering() => {
+                let name = format!("ConsumeMessageScheduledThread_{}", self.group);
+                self.spawn(&name, async move { orderly::renew_leases(&engine).await });
+            }
+            Listener::Ordered(_) => {}
+        }
+    }
+
+    /// One worker: takes the queue that has waited longest, and from it one batch.
+    async fn work(self: Arc<Self>) {
+        let max = usize::try_from(self.settings.consume_message_batch_max_size).unwrap_or(1);
+        loop {
+            let queue = self.line.next().await;
+            match &self.parts.listener {
+                Listener::Concurrent(listener) => {
+                    concurrent::turn(&self, listener.as_ref(), &queue, max).await;
+                }
+                Listener::Ordered(listener) => {
+                    orderly::turn(&self, listener.as_ref(), &queue, max).await;
+                }
+            }
+        }
+    }
+
+    async fn sample(&self) {
+        let clock = &self.instance.world().clock;
+        loop {
+            self.stats.sample(clock.monotonic());
+            clock.sleep(SAMPLE_INTERVAL).await;
+        }
+    }
+
+    /// What a listener is told beside the messages.
+    pub(crate) fn context(&self, queue: &OwnedQueue) -> ConsumeContext {
+        ConsumeContext {
+            group: Arc::clone(&self.group),
+            queue: Arc::clone(&queue.queue),
+            revoked: queue.revoked.clone(),
+        }
+    }
+}
+
+/// Counts a batch as ended however the work on it ends.
+pub(crate) struct AtWork<'a>(pub(crate) &'a OwnedQueue);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
+}

@@ -1,0 +1,120 @@
+//! Consumption in order: the next batch of a queue is taken when the one before is done, and only
+//! while the broker's lock on the queue is held.
+//!
+//! A failed batch stays at the head and the queue pauses. A message that has failed too often goes
+//! to the retry topic as a message of its own, which the broker passes on to the dead letters.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use rmq_message::QueueOffset;
+use rmq_runtime::ClockExt;
+
+use crate::engine::{AtWork, Engine};
+use crate::listener::{OrderlyListener, OrderlyOutcome};
+use crate::owned_queue::OwnedQueue;
+use crate::process_queue::Batch;
+use crate::queue_lease::RENEWAL;
+use crate::send_back;
+
+/// Wait before the first renewal of leases.
+const FIRST_RENEWAL: Duration = Duration::from_secs(1);
+/// Shortest and longest pause of a queue, ms.
+const PAUSE_MS: (u64, u64) = (10, 30_000);
+
+/// One batch of one queue.
+pub(crate) async fn turn(
+    engine: &Arc<Engine>,
+    listener: &dyn OrderlyListener,
+    queue: &Arc<OwnedQueue>,
+    max: usize,
+) {
+    if !queue.is_leased(engine.now()) {
+        engine.begin_anew(queue);
+        return;
+    }
+    let Some(batch) = queue.take(max, engine.now(), &engine.line) else { return };
+    let _at_work = AtWork(queue);
+    let begun = engine.now();
+    let context = engine.context(queue);
+    let answer = AssertUnwindSafe(listener.consume(&batch.messages, &context)).catch_unwind().await;
+    let outcome = answer.unwrap_or_else(|_| {
+        tracing::error!(queue = %queue.queue, "ordered listener panicked, its queue pauses");
+        OrderlyOutcome::suspend()
+    });
+    let (count, now) = (batch.messages.len(), engine.now());
+    queue.touch(engine.wall());
+    let ok = if outcome == OrderlyOutcome::Success { count } else { 0 };
+    queue.stats.consumed(ok, count - ok, now.since(begun));
+    if queue.is_retired() || !queue.is_leased(now) {
+        tracing::debug!(queue = %queue.queue, count, "queue was lost, the outcome does not count");
+        engine.begin_anew(queue);
+        return;
+    }
+    match outcome {
+        OrderlyOutcome::Success => {
+            let offsets = batch.messages.iter().map(|message| message.queue_offset);
+            queue.done(batch.ticket, offsets, engine.offsets.as_ref());
+            queue.reschedule(&engine.line);
+        }
+        OrderlyOutcome::Suspend { millis } => {
+            if keep_failed(engine, queue, &batch).await {
+                pause(engine, queue, millis);
+            } else {
+                queue.reschedule(&engine.line);
+            }
+        }
+    }
+}
+
+/// Takes out what has failed too often and puts the rest back; whether there is a rest.
+async fn keep_failed(engine: &Engine, queue: &Arc<OwnedQueue>, batch: &Batch) -> bool {
+    let max = engine.attempts_max();
+    let (mut finished, mut rest): (Vec<QueueOffset>, Vec<QueueOffset>) = (Vec::new(), Vec::new());
+    for message in &batch.messages {
+        if !engine.is_clustering() || message.reconsume_times < max {
+            rest.push(message.queue_offset);
+            continue;
+        }
+        match send_back::send_retry(engine, message).await {
+            Ok(()) => finished.push(message.queue_offset),
+            Err(error) => {
+                let offset = message.queue_offset;
+                tracing::warn!(queue = %queue.queue, %offset, %error, "cannot give up a message, its queue pauses");
+                rest.push(offset);
+            }
+        }
+    }
+    let stays = !rest.is_empty();
+    queue.done(batch.ticket, finished, engine.offsets.as_ref());
+    queue.put_back(batch.ticket, rest, true, &engine.line);
+    stays
+}
+
+fn pause(engine: &Arc<Engine>, queue: &Arc<OwnedQueue>, millis: Option<u64>) {
+    let preset = engine.settings.suspend_current_queue_time_millis;
+    let millis = millis.unwrap_or_else(|| u64::try_from(preset).unwrap_or(PAUSE_MS.0));
+    let wait = Duration::from_millis(millis.clamp(PAUSE_MS.0, PAUSE_MS.1));
+    let (shared, queue) = (Arc::clone(engine), Arc::clone(queue));
+    engine.spawn("ConsumeMessageScheduledThread", async move {
+        tokio::select! {
+            biased;
+            () = queue.revoked.cancelled() => {}
+            () = shared.instance.world().clock.sleep(wait) => queue.reschedule(&shared.line),
+        }
+    });
+}
+
+/// Keeps the brokers' locks alive.
+pub(crate) async fn renew_leases(engine: &Engine) {
+    let clock = &engine.instance.world().clock;
+    clock.sleep(FIRST_RENEWAL).await;
+    loop {
+        let queues: Vec<_> =
+            engine.assignment.queues().into_iter().filter(|queue| queue.is_open()).collect();
+        engine.lock(&queues).await;
+        clock.sleep(RENEWAL).await;
+    }
+}
