@@ -350,7 +350,7 @@ impl BrokerClient {
         if let Some(address) = self.routes.any_broker_of(topic) {
             return Ok(address);
         }
-        self.routes.refresh(topic, None).await?;
+        self.routes.refresh(topic).await?;
         let found = self.routes.any_broker_of(topic);
         found.ok_or_else(|| ClientError::NoRoute { topic: topic.into() })
     }
@@ -358,7 +358,7 @@ impl BrokerClient {
     /// A refresh on the way to something else: that something tells what is missing.
     async fn refresh_quietly(&self, topic: &str) {
         if !topic.is_empty()
-            && let Err(error) = self.routes.refresh(topic, None).await
+            && let Err(error) = self.routes.refresh(topic).await
         {
             tracing::debug!(topic, %error, "no fresh route");
         }

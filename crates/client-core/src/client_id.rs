@@ -49,7 +49,7 @@ fn choose(ips: &[IpAddr]) -> Option<IpAddr> {
     let is_global_v6 = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if !ip.is_unicast_link_local() && !ip.is_unique_local());
     usable()
         .find(|ip| ip.is_ipv4() && !is_private(ip))
-        .or_else(|| usable().filter(is_private).next_back())
+        .or_else(|| usable().rfind(is_private))
         .or_else(|| usable().find(is_global_v6))
         .or_else(|| usable().find(IpAddr::is_ipv6))
 }

@@ -92,7 +92,7 @@ impl Default for ClientConfig {
             heartbeat_v2: false,
             binary_headers: false,
             unit_mode: false,
-            body_len_max: 64 << 20,
+            body_len_max: 16 << 20,
             local_offset_store_dir: None,
         }
     }

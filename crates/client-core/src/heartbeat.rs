@@ -44,8 +44,21 @@ pub(crate) struct Round {
     asked: AtomicU64,
     /// The last round that was done, and whether it sent anything.
     done: tokio::sync::Mutex<(u64, bool)>,
-    /// What each broker that understands the second form has seen.
-    fingerprints: Mutex<BTreeMap<Endpoint, Option<i32>>>,
+    seen: Mutex<Seen>,
+}
+
+/// What brokers that understand the second form have heard.
+#[derive(Default)]
+struct Seen {
+    /// Counts the changes of subscriptions: what was sent before one says nothing after it.
+    epoch: u64,
+    fingerprints: BTreeMap<Endpoint, Option<i32>>,
+}
+
+/// One heartbeat, and when it was composed.
+struct Beat {
+    full: Heartbeat,
+    epoch: u64,
 }
 
 impl Heartbeats {
@@ -59,14 +72,16 @@ impl Heartbeats {
         let covers = self.round.asked.load(Ordering::Acquire);
         let sent = match self.heartbeat() {
             None => false,
-            Some(heartbeat) => {
-                let masters_only = heartbeat.consumer_data_set.is_empty();
+            Some(beat) => {
+                let masters_only = beat.full.consumer_data_set.is_empty();
                 let targets = self.routes.addresses(masters_only);
                 let sent = !targets.is_empty();
                 stream::iter(targets)
                     .for_each_concurrent(AT_ONCE, |to| {
-                        let heartbeat = &heartbeat;
-                        async move { self.send_logged(&to, heartbeat).await }
+                        let beat = &beat;
+                        async move {
+                            self.send_logged(&to, beat).await;
+                        }
                     })
                     .await;
                 sent
@@ -79,55 +94,57 @@ impl Heartbeats {
     /// Tells one broker that was just connected: everything, since it may have been restarted and
     /// know nothing. Whether it has understood.
     pub(crate) async fn greet(&self, to: &Endpoint) -> bool {
-        self.round.fingerprints.lock().remove(to);
-        let Some(heartbeat) = self.heartbeat() else { return false };
-        match self.send(to, &heartbeat).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(broker = %to, %error, "heartbeat failed");
-                false
-            }
+        self.round.seen.lock().fingerprints.remove(to);
+        match self.heartbeat() {
+            Some(beat) => self.send_logged(to, &beat).await,
+            None => false,
         }
     }
 
     /// The next heartbeats carry all subscriptions again.
     pub(crate) fn forget_fingerprints(&self) {
-        self.round.fingerprints.lock().values_mut().for_each(|seen| *seen = None);
+        let mut seen = self.round.seen.lock();
+        seen.epoch += 1;
+        seen.fingerprints.values_mut().for_each(|heard| *heard = None);
     }
 
     pub(crate) fn forget(&self, address: &Endpoint) {
-        self.round.fingerprints.lock().remove(address);
+        self.round.seen.lock().fingerprints.remove(address);
         self.brokers.forget(address);
     }
 
-    fn heartbeat(&self) -> Option<Heartbeat> {
+    fn heartbeat(&self) -> Option<Beat> {
+        let epoch = self.round.seen.lock().epoch;
         let (consumers, producers) = self.members.heartbeats();
         if consumers.is_empty() && producers.is_empty() {
             return None;
         }
-        let mut heartbeat = Heartbeat {
+        let mut full = Heartbeat {
             client_id: self.client_id.clone(),
             consumer_data_set: consumers,
             producer_data_set: producers,
             ..Heartbeat::default()
         };
         if self.v2 {
-            heartbeat.heartbeat_fingerprint = fingerprint(&heartbeat);
+            full.heartbeat_fingerprint = fingerprint(&full);
         }
-        Some(heartbeat)
+        Some(Beat { full, epoch })
     }
 
-    async fn send_logged(&self, to: &Endpoint, heartbeat: &Heartbeat) {
-        if let Err(error) = self.send(to, heartbeat).await {
+    async fn send_logged(&self, to: &Endpoint, beat: &Beat) -> bool {
+        let sent = self.send(to, beat).await;
+        if let Err(error) = &sent {
             tracing::warn!(broker = %to, %error, "heartbeat failed");
         }
+        sent.is_ok()
     }
 
-    async fn send(&self, to: &Endpoint, heartbeat: &Heartbeat) -> Result<(), ClientError> {
-        let current = Some(heartbeat.heartbeat_fingerprint);
-        let is_light =
-            self.v2 && self.round.fingerprints.lock().get(to).is_some_and(|seen| *seen == current);
-        let request = if is_light { light(heartbeat).to_command() } else { heartbeat.to_command() };
+    async fn send(&self, to: &Endpoint, beat: &Beat) -> Result<(), ClientError> {
+        let current = Some(beat.full.heartbeat_fingerprint);
+        let heard = self.round.seen.lock().fingerprints.get(to).copied().flatten();
+        let is_light = self.v2 && heard == current;
+        let request =
+            if is_light { light(&beat.full).to_command() } else { beat.full.to_command() };
         let answer = self.wire.exchange(to, request, self.timeout).await?;
         let version = answer.version;
         let answer: HeartbeatResponse = read_answer(answer)
@@ -135,12 +152,12 @@ impl Heartbeats {
         self.brokers.learn_version(to, version);
         if self.v2 {
             let changed = answer.subscription_changed == Some(true);
-            let seen = if changed { None } else { current };
-            let mut fingerprints = self.round.fingerprints.lock();
-            if is_light && !changed {
-                // What was remembered stays, or was forgotten meanwhile on purpose.
-            } else if is_light || answer.supports_v2 == Some(true) {
-                fingerprints.insert(to.clone(), seen);
+            let mut seen = self.round.seen.lock();
+            if is_light && changed {
+                seen.fingerprints.insert(to.clone(), None);
+            } else if !is_light && answer.supports_v2 == Some(true) && seen.epoch == beat.epoch {
+                let heard = if changed { None } else { current };
+                seen.fingerprints.insert(to.clone(), heard);
             }
         }
         Ok(())

@@ -231,10 +231,8 @@ impl ClientInstance {
             return Ok(route);
         }
         self.engine.members.publish(topic);
-        let mut outcome = routes.refresh(topic, None).await;
-        if routes.publish(topic).is_none() && create.is_some() {
-            outcome = routes.refresh(topic, create).await;
-        }
+        let is_known = |routes: &Routes| routes.publish(topic).is_some();
+        let outcome = routes.discover(topic, create, is_known).await;
         match (routes.publish(topic), outcome) {
             (Some(route), _) => Ok(route),
             (None, Err(error)) => Err(error),
@@ -252,7 +250,7 @@ impl ClientInstance {
         if let Some(queues) = routes.subscribe(topic) {
             return Ok(queues);
         }
-        routes.refresh(topic, None).await?;
+        routes.discover(topic, None, |routes| routes.subscribe(topic).is_some()).await?;
         routes.subscribe(topic).ok_or_else(|| ClientError::NoRoute { topic: topic.into() })
     }
 
@@ -262,7 +260,7 @@ impl ClientInstance {
     /// [`ClientError::NoRoute`], or why no route could be fetched.
     #[doc(alias = "updateTopicRouteInfoFromNameServer")]
     pub async fn refresh_route(&self, topic: &str) -> Result<bool, ClientError> {
-        self.engine.routes.refresh(topic, None).await
+        self.engine.routes.refresh(topic).await
     }
 
     /// Tells all brokers what this client is now. False when there is nothing to tell or no broker

@@ -77,27 +77,35 @@ impl Routes {
         self.names.list()
     }
 
-    /// Fetches the route of a topic; with `create`, that of the template topic instead, with at
-    /// most so many queues. Whether anything is new; false also when others keep the name servers
-    /// busy for three seconds.
-    pub(crate) async fn refresh(
+    /// Fetches the route of a topic. Whether anything is new; false also when others keep the name
+    /// servers busy for three seconds.
+    pub(crate) async fn refresh(&self, topic: &str) -> Result<bool, ClientError> {
+        self.discover(topic, None, |_| false).await
+    }
+
+    /// The same unless somebody else has done it meanwhile. With `create`, a topic without route
+    /// borrows that of the template topic, with at most so many queues at each broker.
+    pub(crate) async fn discover(
         &self,
         topic: &str,
         create: Option<u32>,
+        is_known: impl Fn(&Self) -> bool + Send,
     ) -> Result<bool, ClientError> {
         let Ok(_turn) = self.clock.timeout(LOCK_WAIT, self.refreshing.lock()).await else {
             return Ok(false);
         };
-        let route = match create {
-            None => self.names.route(topic).await?,
-            Some(queues) => {
-                let template = self.names.route(name::AUTO_CREATE_TOPIC).await;
-                let template = template.map_err(|error| match error {
-                    ClientError::NoRoute { .. } => ClientError::NoRoute { topic: topic.into() },
-                    other => other,
-                })?;
-                views::clamped(template, queues)
+        if is_known(self) {
+            return Ok(false);
+        }
+        let route = match (self.names.route(topic).await, create) {
+            (Err(missing @ ClientError::NoRoute { .. }), Some(queues)) => {
+                match self.names.route(name::AUTO_CREATE_TOPIC).await {
+                    Ok(template) => views::clamped(template, queues),
+                    Err(ClientError::NoRoute { .. }) => return Err(missing),
+                    Err(error) => return Err(error),
+                }
             }
+            (route, _) => route?,
         };
         let changed = self.table.write().put(topic, route);
         if changed {

@@ -123,7 +123,7 @@ impl Timer {
 impl Engine {
     async fn refresh_routes(&self) {
         for topic in self.members.topics() {
-            if let Err(error) = self.routes.refresh(&topic, None).await {
+            if let Err(error) = self.routes.refresh(&topic).await {
                 tracing::debug!(%topic, %error, "route not refreshed");
             }
         }

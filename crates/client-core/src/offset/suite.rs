@@ -1,1 +1,147 @@
+//! What every offset store must do, run over both.
 
+use std::sync::Arc;
+
+use rmq_message::{MessageQueue, QueueOffset};
+use rmq_remoting::{request_code, response_code};
+
+use super::*;
+use crate::ErrorKind;
+use crate::testing::{Stage, refusal};
+
+fn queue(id: i32) -> MessageQueue {
+    MessageQueue::new("T", "broker-a", id)
+}
+
+fn at(offset: i64) -> Option<QueueOffset> {
+    Some(QueueOffset(offset))
+}
+
+/// `again` opens the same store anew, with nothing in memory.
+async fn suite<S: OffsetStore>(again: impl Fn() -> S) {
+    let store = again();
+    store.load().await.unwrap();
+    let (one, two) = (queue(1), queue(2));
+    assert_eq!(store.memory(&one), None);
+    assert_eq!(store.read(&one).await.unwrap(), None, "nothing was ever committed");
+    assert_eq!(store.memory(&one), None);
+
+    store.update(&one, QueueOffset(5), true);
+    store.update(&one, QueueOffset(3), true);
+    assert_eq!(store.memory(&one), at(5), "increase only");
+    store.update(&one, QueueOffset(4), false);
+    assert_eq!(store.memory(&one), at(4));
+
+    store.persist(&[]).await.unwrap();
+    assert_eq!(store.memory(&one), at(4), "no queue: nothing is done");
+    store.update(&two, QueueOffset(8), true);
+    store.persist(&[one.clone(), two.clone()]).await.unwrap();
+    store.update(&two, QueueOffset(9), true);
+    store.persist(std::slice::from_ref(&one)).await.unwrap();
+    assert_eq!(store.memory(&two), None, "not held any more");
+    assert_eq!(store.read(&two).await.unwrap(), at(8), "and written before it was given up only");
+    assert_eq!(store.memory(&two), at(8), "what was read is in memory");
+
+    store.update(&two, QueueOffset(10), true);
+    store.persist_one(&two).await.unwrap();
+    assert_eq!(store.memory(&one), at(4), "the others stay");
+    store.forget(&two);
+    assert_eq!(store.memory(&two), None);
+    store.persist_one(&two).await.unwrap();
+    assert_eq!(again().read(&two).await.unwrap(), at(10));
+
+    store.update_and_freeze(&one, QueueOffset(2));
+    store.update(&one, QueueOffset(7), false);
+    store.update(&one, QueueOffset(7), true);
+    assert_eq!(store.memory(&one), at(2), "frozen");
+    assert_eq!(store.read(&one).await.unwrap(), at(4));
+    assert_eq!(store.memory(&one), at(2), "frozen against reading as well");
+    assert_eq!(store.snapshot(), [(one.clone(), QueueOffset(2))].into());
+    store.persist_one(&one).await.unwrap();
+    store.forget(&one);
+    store.update(&one, QueueOffset(7), true);
+    assert_eq!(store.memory(&one), at(7), "forgotten, so free again");
+    assert_eq!(again().read(&one).await.unwrap(), at(2));
+}
+
+#[tokio::test]
+async fn progress_is_kept_by_brokers() {
+    let stage = Stage::new(|_| {});
+    suite(|| RemoteOffsets::new(&stage.instance, "g")).await;
+    let request = stage.cluster.last(request_code::UPDATE_CONSUMER_OFFSET).unwrap();
+    let fields: Vec<_> = request.fields.iter().collect();
+    assert_eq!(
+        fields,
+        [
+            ("consumerGroup", "g"),
+            ("topic", "T"),
+            ("queueId", "1"),
+            ("commitOffset", "2"),
+            ("bname", "broker-a")
+        ]
+    );
+}
+
+#[tokio::test]
+async fn progress_is_kept_in_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::new(|config| config.local_offset_store_dir = Some(dir.path().to_owned()));
+    suite(|| LocalFileOffsets::new(&stage.instance, "g")).await;
+    let path = dir.path().join("10.0.0.7@test/g/offsets.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("\"offsetTable\":{"), "{text}");
+    let loaded = LocalFileOffsets::new(&stage.instance, "g");
+    loaded.load().await.unwrap();
+    assert_eq!(loaded.snapshot(), [(queue(1), QueueOffset(2)), (queue(2), QueueOffset(10))].into());
+}
+
+#[tokio::test]
+async fn an_unknown_position_is_an_error_and_changes_nothing() {
+    let stage = Stage::new(|_| {});
+    let store = RemoteOffsets::new(&stage.instance, "g");
+    store.update(&queue(0), QueueOffset(5), true);
+    let code = request_code::QUERY_CONSUMER_OFFSET;
+    for answer in [
+        refusal(response_code::SYSTEM_ERROR),
+        refusal(response_code::SUCCESS),
+        refusal(response_code::SUCCESS).with_field("offset", "-1"),
+        refusal(response_code::SUCCESS).with_field("offset", "many"),
+    ] {
+        stage.cluster.script(code, answer.clone());
+        store.read(&queue(0)).await.expect_err(&format!("{answer:?}"));
+        assert_eq!(store.memory(&queue(0)), at(5));
+    }
+    stage.cluster.scripted.lock().clear();
+    stage.cluster.down.lock().insert(crate::testing::A0.into());
+    assert_eq!(store.read(&queue(0)).await.unwrap_err().kind(), ErrorKind::Retry);
+    let elsewhere = MessageQueue::new("T", "broker-x", 0);
+    let error = store.read(&elsewhere).await.unwrap_err();
+    assert!(error.to_string().starts_with("The broker[broker-x] not exist"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_file_gives_way_to_the_one_before_and_then_to_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::new(|config| config.local_offset_store_dir = Some(dir.path().to_owned()));
+    let store = LocalFileOffsets::new(&stage.instance, "g");
+    let disk = Arc::clone(&stage.instance.world().disk);
+    disk.create_dir(store.path().parent().unwrap()).unwrap();
+    // As the Java client lays it out.
+    let java = "{\n\t\"offsetTable\":{{\n\t\t\t\"brokerName\":\"broker-a\",\n\t\t\t\"queueId\":1,\n\
+                \t\t\t\"topic\":\"T\"\n\t\t}:12\n\t}\n}";
+    disk.write(store.path(), b"{\"offsetTa").unwrap();
+    let error = store.load().await.unwrap_err();
+    assert!(error.to_string().starts_with("readLocalOffset Exception, maybe fastjson"), "{error}");
+    assert!(store.read(&queue(1)).await.is_err());
+    assert!(store.memory(&queue(1)).is_none());
+    store.update(&queue(2), QueueOffset(1), true);
+    assert!(store.persist(&[queue(2)]).await.is_err(), "what cannot be read is not overwritten");
+
+    disk.write(&store.path().with_extension("json.bak"), java.as_bytes()).unwrap();
+    store.load().await.unwrap();
+    assert_eq!(store.memory(&queue(1)), at(12));
+    assert_eq!(store.memory(&queue(2)), at(1));
+    let store: Arc<dyn OffsetStore> = Arc::new(store);
+    store.persist(&[queue(2)]).await.unwrap();
+    assert_eq!(store.read(&queue(1)).await.unwrap(), at(12), "queues stay in the file");
+}
