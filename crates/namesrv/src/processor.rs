@@ -199,11 +199,15 @@ impl Namesrv {
             topics,
             connection: peer.id(),
         };
+        let (broker, address) = (registration.broker.clone(), registration.address.clone());
         // Before the table: a connection that closes meanwhile finds both.
         self.brokers.lock().insert(peer.id(), Arc::clone(peer));
         let registered = self.table.write().register(registration, rules, self.now());
-        let Registered { master, lowest } =
+        let Registered { is_new, master, lowest } =
             registered.map_err(|error| Refusal::failed(error.to_string()))?;
+        if is_new {
+            tracing::info!(broker = %broker, address = %address, "broker joined");
+        }
         if let Some(change) = lowest {
             self.tell_lowest(&change);
         }

@@ -55,6 +55,8 @@ pub struct RegisterRules {
 /// What a registration came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Registered {
+    /// The process was not known before.
+    pub is_new: bool,
     /// For a replica: the master's address, and its address for replicas.
     pub master: Option<(CompactString, CompactString)>,
     /// The lowest replica is another one now.
@@ -142,14 +144,14 @@ impl RouteTable {
             version: registration.topics.data_version,
             ha_address: registration.ha_address.clone(),
         };
-        self.live.insert(key, live);
+        let is_new = self.live.insert(key, live).is_none();
         let master =
             (registration.id != MASTER_ID).then(|| self.master_for(&registration)).flatten();
         let lowered = lowest_before.is_some_and(|before| registration.id < before);
         let lowest = lowered
             .then(|| self.lowest_of(&registration.broker, None, Some(registration.ha_address)))
             .flatten();
-        Ok(Registered { master, lowest })
+        Ok(Registered { is_new, master, lowest })
     }
 
     /// Whether another process with this id is there whose state is newer.
