@@ -28,7 +28,9 @@ const DEPTH_MAX: usize = 64;
 /// # Errors
 /// [`Error`] when it is no such document, or not of this type.
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
-    if let Ok(value) = serde_json::from_slice(text) {
+    // A reference is good JSON, but means something else.
+    let plain = memchr::memmem::find(text, b"\"$ref\"").is_none();
+    if plain && let Ok(value) = serde_json::from_slice(text) {
         return Ok(value);
     }
     let root = tree::Node::parse(text, DEPTH_MAX)?;
@@ -84,3 +86,7 @@ impl serde::ser::Error for Error {
         Self::Type { reason: message.to_string() }
     }
 }
+
+#[cfg(test)]
+#[path = "json_test.rs"]
+mod tests;

@@ -11,9 +11,13 @@ use super::{DEPTH_MAX, Error};
 /// Most `$ref` followed in one document: they may multiply each other.
 const REFERENCES_MAX: u32 = 10_000;
 
+/// Most `$ref` followed within each other: they may go round.
+const REFERENCES_DEEP: u8 = 8;
+
 pub(super) fn from_node<T: DeserializeOwned>(root: &Node<'_>) -> Result<T, Error> {
     let references = Cell::new(REFERENCES_MAX);
-    T::deserialize(Reader { node: root, document: Document { root, references: &references } })
+    let document = Document { root, references: &references, deeper: REFERENCES_DEEP };
+    T::deserialize(Reader { node: root, document })
 }
 
 #[derive(Clone, Copy)]
@@ -21,19 +25,23 @@ struct Document<'n> {
     root: &'n Node<'n>,
     /// References that may still be followed.
     references: &'n Cell<u32>,
+    /// References that may still be followed from here inwards.
+    deeper: u8,
 }
 
 impl<'n> Document<'n> {
     fn reader(self, node: &'n Node<'n>) -> Result<Reader<'n>, Error> {
         let reader = Reader { node, document: self };
         let Some(path) = reference(node) else { return Ok(reader) };
-        let left = self.references.get().checked_sub(1).ok_or_else(|| wrong("too many $ref"))?;
+        let too_many = || wrong("too many $ref");
+        let left = self.references.get().checked_sub(1).ok_or_else(too_many)?;
+        let deeper = self.deeper.checked_sub(1).ok_or_else(too_many)?;
         self.references.set(left);
         let target = follow(self.root, path).ok_or_else(|| wrong("a $ref that leads nowhere"))?;
         if reference(target).is_some() {
             return Err(wrong("a $ref to a $ref"));
         }
-        Ok(Reader { node: target, document: self })
+        Ok(Reader { node: target, document: Self { deeper, ..self } })
     }
 }
 
@@ -267,7 +275,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         // A key that holds an object, written as the text of the object.
         if let Node::Text(text) = self.node {
             let node = Node::parse(text.as_bytes(), DEPTH_MAX)?;
-            let inner = Document { root: &node, references: self.document.references };
+            let inner = Document { root: &node, ..self.document };
             return match node {
                 Node::Object(_) => {
                     Reader { node: &node, document: inner }.deserialize_struct(name, names, visitor)

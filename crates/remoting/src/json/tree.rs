@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use super::{Error, scan};
 
+/// Most values of one document. A value takes some 32 bytes here and may take two in the document.
+pub(super) const NODES_MAX: usize = 1 << 20;
+
 /// A value. Strings and numbers borrow from the document where they can.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Node<'a> {
@@ -22,7 +25,7 @@ impl<'a> Node<'a> {
     pub(crate) fn parse(text: &'a [u8], depth_max: usize) -> Result<Self, Error> {
         let text = std::str::from_utf8(text)
             .map_err(|error| Error::Syntax { reason: "no UTF-8", at: error.valid_up_to() })?;
-        let mut parser = Parser { text, at: 0, depth: depth_max };
+        let mut parser = Parser { text, at: 0, depth: depth_max, nodes: NODES_MAX };
         let node = parser.value()?;
         parser.blanks()?;
         if parser.at < text.len() {
@@ -95,10 +98,13 @@ struct Parser<'a> {
     at: usize,
     /// Levels that may still be opened.
     depth: usize,
+    /// Values that may still come.
+    nodes: usize,
 }
 
 impl<'a> Parser<'a> {
     fn value(&mut self) -> Result<Node<'a>, Error> {
+        self.nodes = self.nodes.checked_sub(1).ok_or_else(|| self.error("too many values"))?;
         self.blanks()?;
         match self.peek() {
             Some(b'{') => self.nested(Self::object),

@@ -195,6 +195,8 @@ header! {
     pub struct RecallResponse {
         /// Id of the recalled message.
         msg_id: CompactString = "msgId",
+        /// Region of the broker.
+        region: Option<CompactString> = "MSG_REGION",
     }
 }
 
