@@ -41,6 +41,10 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(6);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Talks to brokers in the name of one client.
+///
+/// Every call fails with [`ClientError::BrokerNotExist`] when no address is known,
+/// [`ClientError::Call`] without an answer, [`ClientError::Refused`] with the broker's reason, and
+/// [`ClientError::Malformed`] when the answer cannot be read.
 #[doc(alias = "MQClientAPIImpl")]
 pub struct BrokerClient {
     wire: Wire,

@@ -55,7 +55,7 @@ pub trait OffsetStore: Send + Sync + 'static {
     /// queue nothing is done: right after the start nothing is held yet.
     ///
     /// # Errors
-    /// [`ClientError`]: the first failure; the others were tried too.
+    /// [`ClientError`]: the first failure; a broker that fails does not keep others from being told.
     #[doc(alias = "persistAll")]
     async fn persist(&self, owned: &[MessageQueue]) -> Result<(), ClientError>;
 

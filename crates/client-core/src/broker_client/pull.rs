@@ -203,6 +203,7 @@ impl PullOutcome {
                 Ok(read) => read,
                 Err(error) => {
                     let Some(next) = behind_last else { return Err(error) };
+                    let next = self.next.min(next);
                     tracing::error!(queue = %call.queue, %error, %next, "damaged message in a pull");
                     self.next = next;
                     break;

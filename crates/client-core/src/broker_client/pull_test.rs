@@ -147,6 +147,35 @@ async fn behind_a_damaged_message_the_next_pull_goes_on_there() {
     assert!(matches!(pulled(found(0, "13", &[torn])).await, Err(ClientError::Damaged { .. })));
 }
 
+proptest::proptest! {
+    #[test]
+    fn damage_anywhere_harms_nobody_and_never_leads_beyond_the_answer(
+        at in 0..400usize,
+        byte in proptest::prelude::any::<u8>(),
+        cut in 0..500usize,
+    ) {
+        let records: Vec<Bytes> = (10..13).map(|n| record(n, "TagA", b"body", 0)).collect();
+        let mut body = records.concat();
+        if let Some(place) = body.get_mut(at) {
+            *place = byte;
+        }
+        body.truncate(cut);
+        let (queue, subscription) = (queue(), Subscription::all("T", Timestamp(1)));
+        let mut outcome = PullOutcome {
+            status: PullStatus::Found,
+            next: QueueOffset(13),
+            min: QueueOffset(0),
+            max: QueueOffset(13),
+            broker_id: 0,
+            messages: Vec::new(),
+            filtered: 0,
+        };
+        if outcome.take(body.into(), &call(&queue, &subscription), 0, 1 << 20).is_ok() {
+            assert!(outcome.next <= QueueOffset(13));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_cannot_be_unpacked_is_delivered_as_it_is() {
     let flags = Codec::Zlib.flags();

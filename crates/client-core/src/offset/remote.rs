@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use rmq_message::{CompactString, MessageQueue, QueueOffset};
 
 use super::{Memory, OffsetStore};
@@ -63,12 +64,18 @@ impl OffsetStore for RemoteOffsets {
         if owned.is_empty() {
             return Ok(());
         }
-        let mut first_error = Ok(());
+        let mut by_broker: BTreeMap<CompactString, Vec<_>> = BTreeMap::new();
         for (queue, offset) in self.memory.retain(owned) {
-            let told = self.brokers.update_offset(&self.group, &queue, offset).await;
-            first_error = first_error.and(told);
+            by_broker.entry(queue.broker_name.clone()).or_default().push((queue, offset));
         }
-        first_error
+        // Brokers at the same time, so that one that cannot be reached keeps nobody waiting.
+        let told = by_broker.into_values().map(|positions| async move {
+            for (queue, offset) in positions {
+                self.brokers.update_offset(&self.group, &queue, offset).await?;
+            }
+            Ok(())
+        });
+        join_all(told).await.into_iter().collect()
     }
 
     async fn persist_one(&self, queue: &MessageQueue) -> Result<(), ClientError> {
