@@ -1,1 +1,34 @@
-//! Clusters for tests, in this process or as real programs.
+//! Clusters for tests, the clients that use them, and what must be true in the end.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`cluster`] | a name server and brokers, in this process or as processes that can be killed |
+//! | [`client`] | sends, and reads what is stored |
+//! | [`inbox`] | consumers, and what they got |
+//! | [`history`] | what clients were told, held against what is stored and was delivered |
+//! | [`load`] | senders that go on and on |
+//! | [`requests`] | counts requests on their way out |
+//! | [`target`] | a broker that is given what no honest client sends |
+//! | [`wire`] | writes whatever bytes a test wants |
+//! | [`wait`] | waits for events, with an end |
+//!
+//! The scenarios are in `tests/`, a file each.
+
+pub mod client;
+pub mod cluster;
+pub mod history;
+pub mod inbox;
+pub mod load;
+mod program;
+pub mod requests;
+mod settings;
+pub mod target;
+pub mod wait;
+pub mod wire;
+
+pub use client::Client;
+pub use cluster::Cluster;
+pub use history::{History, Outcome};
+pub use inbox::Inbox;
+pub use settings::ClusterBuilder;
+pub use wait::{PATIENCE, WORLD, eventually, holds};

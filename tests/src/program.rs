@@ -1,0 +1,119 @@
+//! `rmq-server` as a process of its own, which can be killed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::wait::eventually;
+
+const LOG: &str = "output.log";
+
+/// A running `rmq-server`; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Program {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    #[expect(clippy::disallowed_methods, reason = "a process writes into a file of the system's")]
+    pub(crate) fn start(kind: &str, conf: &Path, dir: &Path) -> Result<Self> {
+        let log = dir.join(LOG);
+        let out = fs::File::options().create(true).append(true).open(&log)?;
+        let mut command = Command::new(server_binary()?);
+        command.arg(kind).arg("--config").arg(conf).env("NO_COLOR", "1").current_dir(dir);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .spawn()
+            .context("rmq-server could not be started")?;
+        Ok(Self { child, log })
+    }
+
+    /// Ends it as `kill -9` does.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to stop (SIGTERM) and waits until it has.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        let id = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(id.context("no process id")?, rustix::process::Signal::TERM)?;
+        let status =
+            eventually("end of a stopped program", async || self.child.try_wait().ok()?).await?;
+        ensure!(status.success(), "stopped with {status}: {}", self.last_words());
+        Ok(())
+    }
+
+    /// Fails with its last words when it has ended.
+    pub(crate) fn expect_alive(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("rmq-server ended with {status}: {}", self.last_words()),
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes of memory in use (resident set).
+    pub(crate) fn memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
+        Ok(kib.parse::<u64>()? * 1024)
+    }
+
+    fn last_words(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(12)..].join("\n")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended, and then there is nothing to kill.
+        let _ended = self.kill();
+    }
+}
+
+/// `rmq-server` of the build that this test belongs to, or the one that `RMQ_SERVER` names.
+fn server_binary() -> Result<&'static Path> {
+    static BINARY: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    BINARY
+        .get_or_init(|| find_server().map_err(|error| format!("{error:#}")))
+        .as_deref()
+        .map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+fn find_server() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("RMQ_SERVER") {
+        return Ok(path.into());
+    }
+    let test = std::env::current_exe()?;
+    let folder = test.parent().and_then(Path::parent).context("the test has no build folder")?;
+    let binary = folder.join("rmq-server");
+    let built = |path: &Path| fs::metadata(path).and_then(|file| file.modified());
+    // The test is linked again whenever the server's library changes.
+    if built(&binary).is_ok_and(|at| built(&test).is_ok_and(|test| at >= test)) {
+        return Ok(binary);
+    }
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        Some(other) => other,
+        None => bail!("{} names no profile", folder.display()),
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "-p", "rmq-server", "--bin", "rmq-server", "--profile", profile])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .status()
+        .context("cargo could not be started")?;
+    ensure!(status.success(), "cargo build -p rmq-server failed");
+    Ok(binary)
+}

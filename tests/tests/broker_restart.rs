@@ -1,0 +1,62 @@
+//! Brokers are restarted one after the other under load; clients notice little.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use futures_util::future;
+use rmq_client_producer::Producer;
+use rmq_tests::inbox::{balanced, consumer};
+use rmq_tests::load::Load;
+use rmq_tests::{Client, Cluster, History, Inbox, eventually};
+
+const TOPIC: &str = "Orders";
+const GRACE: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_and_producers_go_on_while_brokers_are_restarted() -> Result<()> {
+    let mut cluster = Cluster::builder().brokers(2).start().await?;
+    cluster.create_topic(TOPIC, 2).await?;
+    let (client, inbox, load) =
+        (Client::connect(&cluster.namesrv()).await?, Inbox::new(), Load::default());
+    let mut members = Vec::new();
+    for member in ["one", "two"] {
+        let builder = consumer(&cluster.namesrv(), "stock", TOPIC);
+        members.push(builder.listener(inbox.listener(member)).start().await?);
+    }
+    balanced(&members.iter().collect::<Vec<_>>(), TOPIC, &[2, 2]).await?;
+    let producer = Producer::builder().namesrv(&cluster.namesrv()).group("load").start().await?;
+    let restarts = async {
+        for round in 0..4 {
+            load.acknowledged_more(100).await?;
+            cluster.stop_broker(round % 2).await?;
+            load.acknowledged_more(50).await?;
+            cluster.start_broker(round % 2).await?;
+            cluster.await_route(TOPIC).await?;
+        }
+        load.acknowledged_more(100).await?;
+        load.stop();
+        anyhow::Ok(())
+    };
+    let senders = (0..3).map(|sender| load.send_from(&producer, sender, TOPIC));
+    let (restarted, _) = future::join(restarts, future::join_all(senders)).await;
+    restarted?;
+    let contents = client.contents(TOPIC).await?;
+    let verdict = load.history.check(&contents)?;
+    println!("{verdict}");
+    ensure!(verdict.refused == 0, "another broker was there: {verdict}");
+    let bodies: std::collections::BTreeSet<_> =
+        contents.values().flatten().map(|stored| stored.body.clone()).collect();
+    inbox.wait_for(bodies.len()).await?;
+    let repeated = eventually("every stored message", async || {
+        let delivered: Vec<_> = inbox.all().iter().map(|delivery| delivery.stored()).collect();
+        History::check_delivered(&contents, &delivered).ok()
+    })
+    .await?;
+    println!("{repeated} deliveries were repetitions");
+    for member in members {
+        member.shutdown(GRACE).await;
+    }
+    producer.shutdown().await;
+    client.shutdown().await;
+    cluster.stop().await
+}

@@ -1,0 +1,87 @@
+//! A broker is killed again and again in the middle of its work; what it acknowledged is there (P1).
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future;
+use rmq_client_producer::Producer;
+use rmq_tests::inbox::{balanced, consumer};
+use rmq_tests::load::Load;
+use rmq_tests::wait::now;
+use rmq_tests::{Client, Cluster, History, Inbox, eventually};
+
+const TOPIC: &str = "Orders";
+const KILLS: usize = 12;
+const SENDERS: usize = 6;
+const GRACE: Duration = Duration::from_secs(5);
+
+async fn kill_again_and_again(flush: &str) -> Result<String> {
+    let mut cluster = Cluster::builder().set("flushDiskType", flush).start_processes().await?;
+    cluster.create_topic(TOPIC, 4).await?;
+    let (client, inbox, load) =
+        (Client::connect(&cluster.namesrv()).await?, Inbox::new(), Load::default());
+    let builder = consumer(&cluster.namesrv(), "stock", TOPIC).listener(inbox.listener("one"));
+    let member = builder.start().await?;
+    balanced(&[&member], TOPIC, &[4]).await?;
+    // One try only: so a message is stored once, or the sender does not know.
+    let producer = Producer::builder().namesrv(&cluster.namesrv()).group("load").retries(0);
+    let producer = producer.timeout(Duration::from_secs(10)).start().await?;
+    let mut down = Vec::new();
+    let kills = async {
+        for round in 0..KILLS {
+            // Not always at the same point of the work.
+            load.acknowledged_more(40 + 37 * round % 100).await?;
+            cluster.kill_broker(0)?;
+            let killed = now();
+            cluster.start_broker(0).await.with_context(|| format!("after kill {round}"))?;
+            load.acknowledged_more(1).await?;
+            down.push(now().since(killed));
+        }
+        load.acknowledged_more(100).await?;
+        load.stop();
+        anyhow::Ok(())
+    };
+    let senders = (0..SENDERS).map(|sender| load.send_from(&producer, sender, TOPIC));
+    let (killed, _) = future::join(kills, future::join_all(senders)).await;
+    killed?;
+    cluster.expect_alive()?;
+    let contents = client.contents(TOPIC).await?;
+    let verdict = load.history.check(&contents).context("after the kills")?;
+    ensure!(verdict.duplicates == 0, "{verdict}");
+    let repeated = eventually("delivery of every stored message", async || {
+        let delivered: Vec<_> = inbox.all().iter().map(|delivery| delivery.stored()).collect();
+        History::check_delivered(&contents, &delivered).ok()
+    })
+    .await?;
+    down.sort_unstable();
+    let summary = format!(
+        "{flush}: {KILLS} kills; {verdict}; {repeated} deliveries were repetitions; from kill to \
+         next acknowledged send: median {:?}, worst {:?}",
+        down[KILLS / 2],
+        down[KILLS - 1]
+    );
+
+    // The last kill is seen by nobody but the store: all is there once more.
+    cluster.kill_broker(0)?;
+    cluster.start_broker(0).await?;
+    cluster.await_route(TOPIC).await?;
+    let again = client.contents(TOPIC).await?;
+    ensure!(again == contents, "a kill of an idle broker changed its queues");
+    member.shutdown(GRACE).await;
+    producer.shutdown().await;
+    client.shutdown().await;
+    cluster.stop().await?;
+    Ok(summary)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_kills_with_synchronous_flush() -> Result<()> {
+    println!("{}", kill_again_and_again("SYNC_FLUSH").await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_kills_with_asynchronous_flush() -> Result<()> {
+    println!("{}", kill_again_and_again("ASYNC_FLUSH").await?);
+    Ok(())
+}

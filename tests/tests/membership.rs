@@ -1,0 +1,170 @@
+//! Members of a group come, leave and die; every message reaches the group, whoever has its queue.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use futures_util::future;
+use rmq_client_push::PushConsumer;
+use rmq_tests::inbox::{balanced, consumer, queues_of};
+use rmq_tests::{Client, Cluster, Inbox, eventually};
+
+const TOPIC: &str = "Orders";
+const GRACE: Duration = Duration::from_secs(5);
+
+async fn join(cluster: &Cluster, inbox: &Arc<Inbox>, member: &str) -> Result<PushConsumer> {
+    let builder = consumer(&cluster.namesrv(), "stock", TOPIC).listener(inbox.listener(member));
+    Ok(builder.start().await?)
+}
+
+/// Sends one message after the other until told to stop.
+struct Load {
+    stop: AtomicBool,
+    sent: AtomicUsize,
+}
+
+impl Load {
+    fn new() -> Self {
+        Self { stop: AtomicBool::new(false), sent: AtomicUsize::new(0) }
+    }
+
+    async fn run(&self, client: &Client) -> Result<()> {
+        while !self.stop.load(Ordering::Relaxed) {
+            let number = self.sent.load(Ordering::Relaxed);
+            client.send(TOPIC, format!("order {number}")).await?;
+            self.sent.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Until a few more messages went out and came in, so that something happens in between.
+    async fn go_on(&self, inbox: &Inbox) -> Result<()> {
+        let (sent, got) = (self.sent.load(Ordering::Relaxed), inbox.all().len());
+        eventually("load", async || {
+            let goes_on =
+                self.sent.load(Ordering::Relaxed) > sent + 50 && inbox.all().len() > got + 50;
+            goes_on.then_some(())
+        })
+        .await
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A1 and A7.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_message_is_lost_while_members_come_and_go() -> Result<()> {
+    let cluster = Cluster::builder().start().await?;
+    cluster.create_topic(TOPIC, 4).await?;
+    let (client, inbox) = (Client::connect(&cluster.namesrv()).await?, Inbox::new());
+    let load = Load::new();
+    let members = async {
+        let one = join(&cluster, &inbox, "one").await?;
+        balanced(&[&one], TOPIC, &[4]).await?;
+        load.go_on(&inbox).await?;
+        let two = join(&cluster, &inbox, "two").await?;
+        balanced(&[&one, &two], TOPIC, &[2, 2]).await?;
+        load.go_on(&inbox).await?;
+        let three = join(&cluster, &inbox, "three").await?;
+        balanced(&[&one, &two, &three], TOPIC, &[2, 1, 1]).await?;
+        load.go_on(&inbox).await?;
+        for leaving in [two, three] {
+            let report = leaving.shutdown(GRACE).await;
+            ensure!(report.abandoned == 0 && report.farewell, "{report:?}");
+        }
+        balanced(&[&one], TOPIC, &[4]).await?;
+        load.go_on(&inbox).await?;
+        load.stop();
+        anyhow::Ok(one)
+    };
+    let (one, sent) = future::join(members, load.run(&client)).await;
+    let (one, ()) = (one?, sent?);
+    let sent = load.sent.load(Ordering::Relaxed);
+    inbox.wait_for(sent).await?;
+    let counts = inbox.counts();
+    let twice = counts.values().filter(|count| **count > 1).count();
+    println!("{sent} messages, {twice} of them more than once");
+    ensure!(counts.len() == sent, "{} different messages came, {sent} were sent", counts.len());
+    one.shutdown(GRACE).await;
+    client.shutdown().await;
+    cluster.stop().await
+}
+
+/// A4 and A5.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queues_are_spread_evenly() -> Result<()> {
+    let cluster = Cluster::builder().brokers(2).start().await?;
+    cluster.create_topic(TOPIC, 2).await?;
+    let inbox = Inbox::new();
+    let one = join(&cluster, &inbox, "one").await?;
+    let two = join(&cluster, &inbox, "two").await?;
+    balanced(&[&one, &two], TOPIC, &[2, 2]).await?;
+    for member in [one, two] {
+        let queues = queues_of(&member, TOPIC);
+        let brokers: Vec<_> = queues.iter().map(|queue| &queue.broker_name).collect();
+        ensure!(brokers.windows(2).all(|pair| pair[0] == pair[1]), "{queues:?} of two brokers");
+        member.shutdown(GRACE).await;
+    }
+    cluster.stop().await?;
+
+    let cluster = Cluster::builder().start().await?;
+    cluster.create_topic(TOPIC, 3).await?;
+    let one = join(&cluster, &inbox, "one").await?;
+    let two = join(&cluster, &inbox, "two").await?;
+    balanced(&[&one, &two], TOPIC, &[2, 1]).await?;
+    one.shutdown(GRACE).await;
+    two.shutdown(GRACE).await;
+    cluster.stop().await
+}
+
+/// A6. The member lives on a runtime of its own, which is torn down with everything in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queues_of_a_dead_member_go_on_where_its_progress_was_stored() -> Result<()> {
+    const FIRST: usize = 400;
+    let cluster = Cluster::builder().start().await?;
+    cluster.create_topic(TOPIC, 4).await?;
+    let (client, inbox) = (Client::connect(&cluster.namesrv()).await?, Inbox::new());
+    let doomed =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let builder = consumer(&cluster.namesrv(), "stock", TOPIC).listener(inbox.listener("doomed"));
+    let doomed_member = doomed.spawn(builder.start()).await??;
+    let heir = join(&cluster, &inbox, "heir").await?;
+    balanced(&[&doomed_member, &heir], TOPIC, &[2, 2]).await?;
+    for number in 0..FIRST {
+        client.send(TOPIC, format!("order {number}")).await?;
+    }
+    inbox.wait_for(FIRST).await?;
+    // What is stored of its progress when it dies is where the heir must go on.
+    eventually("stored progress", async || {
+        let progress = client.progress("stock", TOPIC).await.ok()?;
+        (progress.iter().map(|(_, offset)| *offset).sum::<i64>() >= FIRST as i64 / 2).then_some(())
+    })
+    .await?;
+    let lost = queues_of(&doomed_member, TOPIC);
+    doomed.shutdown_background();
+    let stored: i64 = client
+        .progress("stock", TOPIC)
+        .await?
+        .into_iter()
+        .filter(|(queue, _)| lost.contains(queue))
+        .map(|(_, offset)| offset)
+        .sum();
+    balanced(&[&heir], TOPIC, &[4]).await?;
+    for number in FIRST..2 * FIRST {
+        client.send(TOPIC, format!("order {number}")).await?;
+    }
+    inbox.wait_for(2 * FIRST).await?;
+    let deliveries = inbox.all();
+    let repeated = deliveries.len() - 2 * FIRST;
+    let done_by_doomed = deliveries.iter().filter(|delivery| delivery.member == "doomed").count();
+    let open = done_by_doomed.saturating_sub(usize::try_from(stored)?);
+    println!("{repeated} of the {open} messages after the stored progress came again");
+    ensure!(repeated <= open, "{repeated} messages came again, {open} could");
+    drop(doomed_member);
+    heir.shutdown(GRACE).await;
+    client.shutdown().await;
+    cluster.stop().await
+}
