@@ -135,8 +135,11 @@ impl BrokerClient {
     /// The position that the next message of a queue will get.
     #[doc(alias = "maxOffset")]
     pub async fn max_offset(&self, queue: &MessageQueue) -> Result<QueueOffset, ClientError> {
-        let request =
-            MaxOffset { topic: queue.topic.clone(), queue_id: queue.queue_id, committed: None };
+        let request = MaxOffset {
+            topic: queue.topic.clone(),
+            queue_id: queue.queue_id,
+            committed: Some(true),
+        };
         self.position_at_master(queue, &request).await
     }
 

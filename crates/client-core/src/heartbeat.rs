@@ -186,3 +186,18 @@ fn fingerprint(heartbeat: &Heartbeat) -> i32 {
         hash => hash,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_is_that_of_the_java_client() {
+        let frame = include_bytes!("../tests/golden/000034-heart-beat.v2-consumer.req.bin");
+        let start = frame.windows(11).position(|at| at == b"{\"clientID\"").unwrap();
+        let sent: Heartbeat = json::from_slice(&frame[start..]).unwrap();
+        let plain = Heartbeat { heartbeat_fingerprint: 0, ..sent.clone() };
+        assert_eq!(fingerprint(&plain), sent.heartbeat_fingerprint);
+        assert_ne!(sent.heartbeat_fingerprint, 0);
+    }
+}
