@@ -21,7 +21,10 @@ struct Arguments {
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "this is what the program is for")]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .init();
     let arguments = Arguments::parse();
     let producer =
         Producer::builder().namesrv(&arguments.namesrv).group("hello_producer").start().await?;

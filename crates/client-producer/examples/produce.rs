@@ -64,7 +64,10 @@ struct Run {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .init();
     let arguments = Arguments::parse();
     let producer = Producer::builder()
         .namesrv(&arguments.namesrv)
