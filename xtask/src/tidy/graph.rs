@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::workspace;
 
-/// The edges of the house; development dependencies may take these and `rmq-sim`.
+/// The edges of the house.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("rmq-message", &[]),
     ("rmq-runtime", &[]),
@@ -44,6 +44,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// What the tests of any crate above it may also use: the simulated world, and the wire, to script
+/// a broker with.
+const FOR_TESTS: &[&str] = &["sim", "remoting"];
+
+/// Crates below the wire: their tests have no use for it.
+const BELOW_THE_WIRE: &[&str] = &["rmq-message", "rmq-runtime", "rmq-sim", "rmq-store"];
 
 /// Packages that may use everything: they are no part of the product.
 const FREE: &[&str] = &["rmq-tests"];
@@ -93,8 +100,10 @@ pub(super) fn check(graph: &Graph) -> Vec<String> {
         };
         for dependency in inner {
             let short = dependency.name.strip_prefix("rmq-").unwrap_or(&dependency.name);
-            let for_tests = dependency.kind.as_deref() == Some("dev");
-            let known = allowed.contains(&short) || (for_tests && short == "sim");
+            let for_tests = dependency.kind.as_deref() == Some("dev")
+                && FOR_TESTS.contains(&short)
+                && (short == "sim" || !BELOW_THE_WIRE.contains(&package.name.as_str()));
+            let known = allowed.contains(&short) || for_tests;
             if !known {
                 findings.push(format!(
                     "{} -> {}: an edge that the house does not have",
@@ -127,6 +136,8 @@ mod tests {
         assert_eq!(check(&graph("rmq-store", "rmq-remoting", None)).len(), 1);
         assert_eq!(check(&graph("rmq-store", "rmq-remoting", Some("dev"))).len(), 1);
         assert!(check(&graph("rmq-store", "rmq-sim", Some("dev"))).is_empty());
+        assert!(check(&graph("rmq-client-push", "rmq-remoting", Some("dev"))).is_empty());
+        assert_eq!(check(&graph("rmq-client-push", "rmq-remoting", None)).len(), 1);
         assert_eq!(check(&graph("rmq-store", "rmq-sim", None)).len(), 1);
         assert_eq!(check(&graph("rmq-common", "rmq-message", None)).len(), 1);
     }
