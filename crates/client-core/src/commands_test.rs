@@ -134,3 +134,18 @@ async fn a_new_connection_to_a_broker_brings_a_heartbeat_and_a_balance() {
     stage.clock.advance(Duration::from_secs(1)).await;
     assert_eq!(beats().len(), 3, "the periodic one is not put off by connections");
 }
+
+#[tokio::test]
+async fn a_broker_that_ends_every_connection_is_greeted_once_a_second() {
+    let stage = Stage::new(|_| {});
+    stage.instance.join(Counter::new("g")).unwrap();
+    stage.instance.refresh_route("T").await.unwrap();
+    stage.clock.advance(Duration::from_millis(1500)).await;
+    stage.cluster.take_calls(request_code::HEART_BEAT);
+    for _ in 0..30 {
+        stage.door().signals.arrived(crate::testing::B0.parse().unwrap());
+        stage.clock.advance(Duration::from_millis(100)).await;
+    }
+    let beats = stage.cluster.take_calls(request_code::HEART_BEAT).len();
+    assert!((3..=4).contains(&beats), "{beats}");
+}

@@ -16,6 +16,9 @@ use crate::member::guarded;
 const FIRST_ROUTES: Duration = Duration::from_millis(10);
 /// Before the first heartbeat.
 const FIRST_HEARTBEAT: Duration = Duration::from_secs(1);
+/// Between two rounds of greetings: a broker that ends every connection at once must not be dialled
+/// as fast as the network allows.
+const GREETING_PAUSE: Duration = Duration::from_secs(1);
 /// Before progress is first written.
 const FIRST_PERSIST: Duration = Duration::from_secs(10);
 
@@ -40,9 +43,17 @@ pub(super) fn spawn(
     let (this, every) = (Arc::clone(engine), config.heartbeat_interval);
     let mut timer_of_heartbeat = timer(FIRST_HEARTBEAT.min(every));
     tasks.spawn("heartbeat", OnFailure::Unhealthy, async move {
+        let mut earliest = Monotonic::default();
         while let Some(cause) = timer_of_heartbeat.due(Some(&this.signals.connected)).await {
             match cause {
-                Cause::Signal => this.greet().await,
+                Cause::Signal => {
+                    if !timer_of_heartbeat.reaches(earliest).await {
+                        return;
+                    }
+                    if this.greet().await {
+                        earliest = timer_of_heartbeat.clock.monotonic() + GREETING_PAUSE;
+                    }
+                }
                 Cause::Time => {
                     this.heartbeat().await;
                     timer_of_heartbeat.set(every);
@@ -138,13 +149,16 @@ impl Engine {
         self.heartbeats.send_all().await;
     }
 
-    /// Brokers that were just connected, maybe after a restart, hear of this client at once.
-    async fn greet(&self) {
+    /// Brokers that were just connected, maybe after a restart, hear of this client at once. Whether
+    /// there were any.
+    async fn greet(&self) -> bool {
         let known = self.signals.take_arrivals().into_iter().filter(|at| self.routes.is_broker(at));
         let greeted = known.map(|address| async move { self.heartbeats.greet(&address).await });
-        if join_all(greeted).await.contains(&true) {
+        let understood = join_all(greeted).await;
+        if understood.contains(&true) {
             self.signals.rebalance.notify_one();
         }
+        !understood.is_empty()
     }
 
     async fn persist(&self) {
