@@ -1,1 +1,50 @@
-//! The broker: processors, hold service, tables of topics, groups and offsets.
+//! The broker: serves producers, consumers and operators over a message store.
+//!
+//! [`Broker`] is a [`Processor`](rmq_remoting::Processor): a server hands it the requests of its
+//! connections. It never touches the network itself but through the peers that have connected and
+//! the [`Invoker`](rmq_remoting::Invoker) that it registers with.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `broker` | assembly, the router, start and stop |
+//! | `processor` | requests of clients: send, pull, progress, heartbeats, locks, queries, send-back |
+//! | `admin` | requests of operators |
+//! | `reply` | every response code and text of a refusal |
+//! | `topic_table`, `group_table`, `offset_table`, `queue_lock` | tables that are kept in files |
+//! | `consumer_registry`, `producer_registry` | who is connected |
+//! | `hold` | pulls that wait |
+//! | `delay` | messages that wait |
+//! | `registrar` | the name servers' knowledge of this broker |
+//! | `limits` | bounds of what peers can make it hold |
+//!
+//! Absent by intention: transactions, timers of any length, pop, SQL92 filters and replicas are not
+//! served by this version; such requests are refused, never half served.
+
+#![expect(
+    clippy::result_large_err,
+    reason = "the error is the refusal itself, which moves straight into the reply"
+)]
+
+mod admin;
+mod append;
+mod broker;
+mod config;
+mod consumer_registry;
+mod delay;
+mod document;
+mod filter;
+mod group_table;
+mod hold;
+mod identity;
+mod limits;
+mod offset_table;
+mod processor;
+mod producer_registry;
+mod queue_lock;
+mod registrar;
+mod reply;
+mod stats;
+mod topic_table;
+
+pub use broker::{Broker, OpenError};
+pub use config::{BrokerConfig, ConfigError};

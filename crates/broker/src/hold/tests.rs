@@ -1,0 +1,86 @@
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use rmq_runtime::system::SystemClock;
+use rmq_runtime::{OnFailure, Tasks};
+
+use super::*;
+
+fn at(millis: u64) -> Monotonic {
+    Monotonic(Duration::from_millis(millis))
+}
+
+fn hold(service: &Arc<HoldService>, queue: &QueueKey, offset: i64, deadline: Monotonic) -> Hold {
+    let request = HoldRequest { queue, offset: QueueOffset(offset), deadline, peer_id: 1 };
+    service.register(request).unwrap()
+}
+
+#[test]
+fn an_arrival_wakes_those_of_its_queue_that_it_concerns() {
+    let service = Arc::new(HoldService::default());
+    let (q0, q1) = (QueueKey::new("T", 0), QueueKey::new("T", 1));
+    let mut behind = hold(&service, &q0, 5, at(1000));
+    let mut ahead = hold(&service, &q0, 7, at(1000));
+    let mut other = hold(&service, &q1, 0, at(1000));
+    service.arrived(&q0, QueueOffset(6));
+    assert_eq!(behind.wake().now_or_never(), Some(Wake::Arrived));
+    assert_eq!(behind.wake().now_or_never(), None);
+    assert_eq!(ahead.wake().now_or_never(), None);
+    assert_eq!(other.wake().now_or_never(), None);
+    behind.advance(QueueOffset(6));
+    service.arrived(&q0, QueueOffset(6));
+    assert_eq!(behind.wake().now_or_never(), None);
+}
+
+#[test]
+fn an_arrival_before_the_first_look_is_not_lost() {
+    let service = Arc::new(HoldService::default());
+    let queue = QueueKey::new("T", 0);
+    let mut held = hold(&service, &queue, 5, at(1000));
+    service.arrived(&queue, QueueOffset(9));
+    assert_eq!(held.wake().now_or_never(), Some(Wake::Arrived));
+}
+
+#[test]
+fn a_dropped_hold_leaves_nothing_behind() {
+    let service = Arc::new(HoldService::default());
+    let queue = QueueKey::new("T", 0);
+    drop(hold(&service, &queue, 5, at(1000)));
+    let waiters = service.waiters.lock();
+    assert_eq!((waiters.len(), waiters.next_deadline()), (0, None));
+}
+
+#[test]
+fn a_connection_holds_a_bounded_number_of_pulls() {
+    let service = Arc::new(HoldService::default());
+    let queue = QueueKey::new("T", 0);
+    let held: Vec<_> = (0..crate::limits::HOLDS_PER_CONNECTION_MAX)
+        .map(|_| hold(&service, &queue, 5, at(1000)))
+        .collect();
+    let request =
+        HoldRequest { queue: &queue, offset: QueueOffset(0), deadline: at(1), peer_id: 1 };
+    assert!(service.register(request).is_none());
+    assert!(service.register(HoldRequest { peer_id: 2, ..request }).is_some());
+    drop(held);
+    assert!(service.register(request).is_some());
+}
+
+#[tokio::test]
+async fn time_ends_a_hold_exactly_and_closing_ends_all() {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let (service, tasks) = (Arc::new(HoldService::default()), Tasks::new("test"));
+    let run = Arc::clone(&service).run(Arc::clone(&clock), tasks.stop_token());
+    tasks.spawn("hold", OnFailure::Unhealthy, run);
+    let queue = QueueKey::new("T", 0);
+    let begun = clock.monotonic();
+    let mut long = hold(&service, &queue, 5, begun + Duration::from_secs(60));
+    let mut short = hold(&service, &queue, 5, begun + Duration::from_millis(20));
+    assert_eq!(short.wake().await, Wake::TimedOut);
+    let took = clock.monotonic().since(begun);
+    assert!(took >= Duration::from_millis(20) && took < Duration::from_secs(4), "{took:?}");
+    tasks.request_stop();
+    assert_eq!(long.wake().await, Wake::Closing);
+    let mut late = hold(&service, &queue, 5, begun + Duration::from_secs(60));
+    assert_eq!(late.wake().await, Wake::Closing);
+    assert_eq!(service.held(), 3);
+}

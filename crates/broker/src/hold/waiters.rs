@@ -1,0 +1,159 @@
+//! Who waits for which queue, until when. A plain structure: no clock inside, no task.
+
+use std::collections::{BTreeSet, HashMap};
+use std::task::Waker;
+
+use rmq_message::QueueOffset;
+use rmq_runtime::Monotonic;
+use rmq_store::QueueKey;
+use smallvec::SmallVec;
+
+use super::{HoldRequest, Wake};
+use crate::limits;
+
+/// The structure.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    by_id: HashMap<u64, Waiter>,
+    by_queue: HashMap<QueueKey, SmallVec<[u64; 4]>>,
+    by_peer: HashMap<u64, usize>,
+    deadlines: BTreeSet<(Monotonic, u64)>,
+    next_id: u64,
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    queue: QueueKey,
+    offset: QueueOffset,
+    deadline: Monotonic,
+    peer_id: u64,
+    wake: Option<Wake>,
+    waker: Option<Waker>,
+}
+
+impl Waiter {
+    fn wake(&mut self, why: Wake) -> Option<Waker> {
+        // An end is never replaced by a mere hint.
+        if matches!(self.wake, None | Some(Wake::Arrived)) {
+            self.wake = Some(why);
+        }
+        self.waker.take()
+    }
+}
+
+impl Waiters {
+    /// `None` when there are too many, in all or of this connection.
+    pub(super) fn insert(&mut self, request: HoldRequest<'_>) -> Option<u64> {
+        let of_peer = self.by_peer.get(&request.peer_id).copied().unwrap_or(0);
+        if self.by_id.len() >= limits::HOLDS_MAX || of_peer >= limits::HOLDS_PER_CONNECTION_MAX {
+            return None;
+        }
+        self.next_id += 1;
+        let id = self.next_id;
+        self.by_peer.insert(request.peer_id, of_peer + 1);
+        match self.by_queue.get_mut(request.queue) {
+            Some(ids) => ids.push(id),
+            None => {
+                self.by_queue.insert(request.queue.clone(), SmallVec::from_iter([id]));
+            }
+        }
+        self.deadlines.insert((request.deadline, id));
+        let waiter = Waiter {
+            queue: request.queue.clone(),
+            offset: request.offset,
+            deadline: request.deadline,
+            peer_id: request.peer_id,
+            wake: self.closing.then_some(Wake::Closing),
+            waker: None,
+        };
+        self.by_id.insert(id, waiter);
+        Some(id)
+    }
+
+    pub(super) fn remove(&mut self, id: u64) {
+        let Some(waiter) = self.by_id.remove(&id) else { return };
+        self.deadlines.remove(&(waiter.deadline, id));
+        if let Some(ids) = self.by_queue.get_mut(&waiter.queue) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_queue.remove(&waiter.queue);
+            }
+        }
+        if let Some(count) = self.by_peer.get_mut(&waiter.peer_id) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_peer.remove(&waiter.peer_id);
+            }
+        }
+    }
+
+    pub(super) fn advance(&mut self, id: u64, offset: QueueOffset) {
+        if let Some(waiter) = self.by_id.get_mut(&id) {
+            waiter.offset = offset;
+        }
+    }
+
+    /// Takes the reason of a wake, or keeps the waker until there is one. An arrival is taken once,
+    /// an end stays.
+    pub(super) fn take_wake(&mut self, id: u64, waker: &Waker) -> Option<Wake> {
+        let waiter = self.by_id.get_mut(&id)?;
+        match waiter.wake {
+            Some(Wake::Arrived) => waiter.wake.take(),
+            Some(end) => Some(end),
+            None => {
+                waiter.waker = Some(waker.clone());
+                None
+            }
+        }
+    }
+
+    /// Wakes those of a queue whose offset lies before its end.
+    pub(super) fn arrived(&mut self, queue: &QueueKey, end: QueueOffset) -> SmallVec<[Waker; 4]> {
+        let Self { by_id, by_queue, .. } = self;
+        let ids = by_queue.get(queue).into_iter().flatten();
+        let mut woken = SmallVec::new();
+        for id in ids {
+            if let Some(waiter) = by_id.get_mut(id).filter(|waiter| waiter.offset < end) {
+                woken.extend(waiter.wake(Wake::Arrived));
+            }
+        }
+        woken
+    }
+
+    /// Wakes those of some queues to look again.
+    pub(super) fn wake(&mut self, of: impl Fn(&QueueKey) -> bool) -> Vec<Waker> {
+        let waiters = self.by_id.values_mut().filter(|waiter| of(&waiter.queue));
+        waiters.filter_map(|waiter| waiter.wake(Wake::Arrived)).collect()
+    }
+
+    /// Ends those whose time is over.
+    pub(super) fn due(&mut self, now: Monotonic) -> Vec<Waker> {
+        let mut woken = Vec::new();
+        while let Some(&(deadline, id)) = self.deadlines.first() {
+            if deadline > now {
+                break;
+            }
+            self.deadlines.pop_first();
+            if let Some(waiter) = self.by_id.get_mut(&id) {
+                woken.extend(waiter.wake(Wake::TimedOut));
+            }
+        }
+        woken
+    }
+
+    /// Ends all, now and later.
+    pub(super) fn close(&mut self) -> Vec<Waker> {
+        self.closing = true;
+        self.by_id.values_mut().filter_map(|waiter| waiter.wake(Wake::Closing)).collect()
+    }
+
+    /// The earliest moment at which [`Self::due`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Monotonic> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+}

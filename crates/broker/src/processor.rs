@@ -1,0 +1,9 @@
+//! Requests of clients: one module for each conversation.
+
+pub(crate) mod client;
+pub(crate) mod lock;
+pub(crate) mod offset;
+pub(crate) mod pull;
+pub(crate) mod query;
+pub(crate) mod send;
+pub(crate) mod send_back;

@@ -1,0 +1,324 @@
+//! Pulls: 11, 361.
+//!
+//! A pull that finds nothing yet and may wait becomes a hold: it waits in the middle of its own
+//! future and looks again, with all checks, when it is woken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_message::subscription::{ExpressionType, Subscription};
+use rmq_message::{QueueOffset, Timestamp, sys_flag};
+use rmq_remoting::protocol::heartbeat::MessageModel;
+use rmq_remoting::protocol::pull::PullMessage;
+use rmq_remoting::{Body, Peer, RemotingCommand, Reply, Response, response_code};
+use rmq_runtime::Clock;
+use rmq_store::{MessageStore, QueueKey, ReadOutcome, ReadRequest, ReadStatus};
+
+use crate::config::Live;
+use crate::consumer_registry::{ConsumerRegistry, Membership};
+use crate::filter::TagFilter;
+use crate::group_table::{Group, GroupTable};
+use crate::hold::{HoldRequest, HoldService, Wake};
+use crate::identity::Identity;
+use crate::limits;
+use crate::offset_table::{Backward, OffsetTable, Place};
+use crate::reply;
+use crate::stats::{Count, Stats};
+use crate::topic_table::{Topic, TopicTable};
+
+/// Most bytes of one answer; the store's own limits are far below.
+const BYTES_MAX: usize = 128 << 20;
+
+/// Serves pulls.
+pub(crate) struct PullRequests {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) topics: Arc<TopicTable>,
+    pub(crate) groups: Arc<GroupTable>,
+    pub(crate) offsets: Arc<OffsetTable>,
+    pub(crate) consumers: Arc<ConsumerRegistry>,
+    pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) holds: Arc<HoldService>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) count_max: usize,
+    /// How long a pull is held when long polling is off.
+    pub(crate) short_polling: Duration,
+}
+
+/// A pull that may be served.
+struct Admitted {
+    topic: Topic,
+    group: Group,
+    subscription: Arc<Subscription>,
+}
+
+/// How a look at the queue ended.
+enum Attempt {
+    /// With an answer.
+    Done(Response),
+    /// With nothing yet behind `next`; `response` says so.
+    Empty { next: QueueOffset, response: Response },
+}
+
+impl PullRequests {
+    /// Serves one.
+    pub(crate) fn process(self: &Arc<Self>, peer: &Arc<Peer>, request: RemotingCommand) -> Reply {
+        let header = match PullMessage::from_fields(&request.fields) {
+            Ok(header) => header,
+            Err(error) => return Reply::Now(reply::failed(error)),
+        };
+        let (next, response) = match self.attempt(peer, &header, None) {
+            Err(refused) => return Reply::Now(refused),
+            Ok(attempt) => {
+                self.commit(&header);
+                match attempt {
+                    Attempt::Done(response) => return Reply::Now(response),
+                    Attempt::Empty { next, response } => (next, response),
+                }
+            }
+        };
+        let wait = self.wait(&header);
+        if wait.is_zero() || request.is_oneway() {
+            return Reply::Now(response);
+        }
+        let (this, peer, request) = (Arc::clone(self), Arc::clone(peer), request.detached());
+        let deadline = self.clock.monotonic() + wait;
+        Reply::Later(Box::pin(async move {
+            match PullMessage::from_fields(&request.fields) {
+                Ok(header) => {
+                    let queue = QueueKey::new(header.topic, header.queue_id);
+                    let hold =
+                        HoldRequest { queue: &queue, offset: next, deadline, peer_id: peer.id() };
+                    this.hold(&peer, &header, hold, response).await
+                }
+                Err(error) => reply::failed(error),
+            }
+        }))
+    }
+
+    /// How long the pull may be held.
+    fn wait(&self, header: &PullMessage<'_>) -> Duration {
+        let asked = u64::try_from(header.suspend_timeout_millis).unwrap_or(0);
+        if header.sys_flag & sys_flag::pull::SUSPEND == 0 || asked == 0 {
+            return Duration::ZERO;
+        }
+        let wait = if self.live.long_polling() {
+            Duration::from_millis(asked)
+        } else {
+            self.short_polling
+        };
+        wait.min(limits::HOLD_MAX)
+    }
+
+    async fn hold(
+        &self,
+        peer: &Arc<Peer>,
+        header: &PullMessage<'_>,
+        request: HoldRequest<'_>,
+        mut nothing: Response,
+    ) -> Response {
+        let mut from = request.offset;
+        let Some(mut hold) = self.holds.register(request) else {
+            return reply::too_many_holds();
+        };
+        // What has come between the first look and the registration woke nobody.
+        let mut look = self.store.offsets(request.queue).end > from;
+        loop {
+            if !look {
+                match hold.wake().await {
+                    Wake::Arrived => {}
+                    Wake::TimedOut | Wake::Closing => return nothing,
+                }
+            }
+            look = false;
+            match self.attempt(peer, header, Some(from)) {
+                Err(refused) => return refused,
+                Ok(Attempt::Done(response)) => return response,
+                Ok(Attempt::Empty { next, response }) => {
+                    hold.advance(next);
+                    from = next;
+                    nothing = response;
+                }
+            }
+        }
+    }
+
+    /// Checks the pull and looks at its queue; `from` is where a held pull has come to.
+    fn attempt(
+        &self,
+        peer: &Arc<Peer>,
+        header: &PullMessage<'_>,
+        from: Option<QueueOffset>,
+    ) -> Result<Attempt, Response> {
+        let admitted = self.admit(peer, header)?;
+        let queue = QueueKey::new(header.topic, header.queue_id);
+        let place =
+            Place { group: header.consumer_group, topic: header.topic, queue_id: header.queue_id };
+        if let Some(reset) = self.offsets.take_reset(place) {
+            let range = self.store.offsets(&queue);
+            let outcome = empty_outcome(QueueOffset(reset), range.start, range.end);
+            let mut response = self.respond(&admitted, outcome);
+            response.code = response_code::PULL_OFFSET_MOVED;
+            return Ok(Attempt::Done(response.with_remark("OFFSET_RESET")));
+        }
+        let offset = from.unwrap_or(QueueOffset(header.queue_offset));
+        let count = usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, self.count_max);
+        let bytes = header.max_msg_bytes.and_then(|max| usize::try_from(max).ok());
+        let read = ReadRequest {
+            queue: &queue,
+            offset,
+            count_max: count,
+            bytes_max: bytes.filter(|max| *max > 0).unwrap_or(BYTES_MAX).min(BYTES_MAX),
+        };
+        let outcome = self
+            .store
+            .read(&read, &TagFilter(&admitted.subscription))
+            .map_err(|error| reply::read_failed(&error))?;
+        let (status, next) = (outcome.status, outcome.next_offset);
+        // A held pull has passed over messages that it does not want: the client must learn it.
+        let passed = from.is_some_and(|from| from.0 != header.queue_offset);
+        let status = match status {
+            ReadStatus::OffsetOverflowOne if passed => ReadStatus::NoMatchedMessage,
+            status => status,
+        };
+        let waits = match status {
+            ReadStatus::NoMatchedMessage => from.is_some() && next >= outcome.max_offset,
+            status => reply::read_code(status, offset.0) == response_code::PULL_NOT_FOUND,
+        };
+        let (kind, count) = match status {
+            ReadStatus::Found => (Count::Found, outcome.count),
+            _ => (Count::Miss, 0),
+        };
+        self.stats.add(kind, 1);
+        self.stats.add(Count::Transferred, count as u64);
+        let mut response = self.respond(&admitted, outcome);
+        response.code = reply::read_code(status, offset.0);
+        let response = response.with_remark(reply::read_status(status));
+        if waits {
+            return Ok(Attempt::Empty { next, response });
+        }
+        self.offsets.note_pulled(place, next.0);
+        Ok(Attempt::Done(response))
+    }
+
+    fn respond(&self, admitted: &Admitted, outcome: ReadOutcome) -> Response {
+        let mut response = Response::ok();
+        let fields = &mut response.fields;
+        fields.push("suggestWhichBrokerId", "0");
+        fields.push_int("nextBeginOffset", outcome.next_offset.0);
+        fields.push_int("minOffset", outcome.min_offset.0);
+        fields.push_int("maxOffset", outcome.max_offset.0);
+        fields.push_int("topicSysFlag", admitted.topic.sys_flag);
+        fields.push_int("groupSysFlag", admitted.group.sys_flag);
+        response.body = outcome.records.into_iter().collect::<Body>();
+        response
+    }
+
+    /// The checks, in Apache's order.
+    fn admit(&self, peer: &Arc<Peer>, header: &PullMessage<'_>) -> Result<Admitted, Response> {
+        let (group_name, topic_name) = (header.consumer_group, header.topic);
+        if !self.live.is_readable() {
+            return Err(reply::pull_forbidden_here(self.identity.address().ip()));
+        }
+        let now = Timestamp::from(self.clock.wall());
+        let group = self
+            .groups
+            .find(group_name, self.live.auto_create_group(), now)
+            .ok_or_else(|| reply::pull_group_missing(group_name))?;
+        if !group.consume {
+            return Err(reply::pull_group_forbidden(group_name));
+        }
+        let topic =
+            self.topics.find(topic_name).ok_or_else(|| reply::pull_topic_missing(topic_name))?;
+        if !topic.is_readable() {
+            return Err(reply::pull_topic_forbidden(topic_name));
+        }
+        if !(0..topic.read_queues).contains(&header.queue_id) {
+            let remote = peer.remote();
+            return Err(reply::queue_out_of_range(
+                header.queue_id,
+                topic_name,
+                topic.read_queues,
+                remote,
+            ));
+        }
+        let subscription = if header.sys_flag & sys_flag::pull::SUBSCRIPTION != 0 {
+            carried(header)?
+        } else {
+            self.registered(peer, header, group)?
+        };
+        match &subscription.kind {
+            ExpressionType::Tag => Ok(Admitted { topic, group, subscription }),
+            kind => Err(reply::filter_unserved(kind.as_str())),
+        }
+    }
+
+    /// The subscription of the member that pulls.
+    fn registered(
+        &self,
+        peer: &Arc<Peer>,
+        header: &PullMessage<'_>,
+        group: Group,
+    ) -> Result<Arc<Subscription>, Response> {
+        let (group_name, topic) = (header.consumer_group, header.topic);
+        let (model, subscription) = match self.consumers.membership(group_name, topic, peer.id()) {
+            Membership::NoGroup => return Err(reply::group_not_registered()),
+            Membership::NoSubscription { model } => (model, None),
+            Membership::Subscribed { model, subscription } => (model, Some(subscription)),
+        };
+        if !group.broadcast && model == MessageModel::Broadcasting {
+            return Err(reply::broadcast_forbidden(group_name));
+        }
+        if !self.groups.may_read(group_name, topic) {
+            return Err(reply::subscription_forbidden(group_name, topic));
+        }
+        let subscription = subscription.ok_or_else(reply::subscription_missing)?;
+        if subscription.version >= header.sub_version {
+            return Ok(subscription);
+        }
+        // The heartbeat with the newer version has not come yet; the pull may carry it.
+        if header.subscription.is_none() {
+            return Err(reply::subscription_not_latest());
+        }
+        let newer = carried(header)?;
+        self.consumers.renew(group_name, peer.id(), &newer);
+        Ok(newer)
+    }
+
+    /// Commits what rides on the pull.
+    fn commit(&self, header: &PullMessage<'_>) {
+        if header.sys_flag & sys_flag::pull::COMMIT_OFFSET == 0 {
+            return;
+        }
+        let place =
+            Place { group: header.consumer_group, topic: header.topic, queue_id: header.queue_id };
+        let now = Timestamp::from(self.clock.wall());
+        self.offsets.commit(place, header.commit_offset, Backward::Ignored, now);
+    }
+}
+
+/// The subscription that the pull carries.
+fn carried(header: &PullMessage<'_>) -> Result<Arc<Subscription>, Response> {
+    let text = header.subscription.unwrap_or_default();
+    let version = Timestamp(header.sub_version);
+    let subscription = match ExpressionType::parse(header.expression_type) {
+        ExpressionType::Tag => Subscription::tags(header.topic, text, version)
+            .map_err(|_| reply::subscription_unparsable())?,
+        kind => return Err(reply::filter_unserved(kind.as_str())),
+    };
+    Ok(Arc::new(subscription))
+}
+
+fn empty_outcome(next: QueueOffset, min: QueueOffset, max: QueueOffset) -> ReadOutcome {
+    ReadOutcome {
+        status: ReadStatus::NoMatchedMessage,
+        next_offset: next,
+        min_offset: min,
+        max_offset: max,
+        records: Vec::new(),
+        count: 0,
+        bytes: 0,
+        suggest_replica: false,
+    }
+}
