@@ -17,6 +17,7 @@ use rmq_remoting::invoker::Endpoint;
 use rmq_remoting::json;
 use rmq_remoting::protocol::heartbeat::{Heartbeat, HeartbeatResponse};
 use rmq_remoting::typed::{TypedRequest, read_answer};
+use tokio::sync::{RwLock, RwLockWriteGuard};
 
 use crate::ClientError;
 use crate::broker_client::BrokerClient;
@@ -45,6 +46,9 @@ pub(crate) struct Round {
     /// The last round that was done, and whether it sent anything.
     done: tokio::sync::Mutex<(u64, bool)>,
     seen: Mutex<Seen>,
+    /// Shared by heartbeats on their way. A farewell takes it alone: a heartbeat from before that
+    /// arrives after it would make a member of who has left, for two minutes.
+    on_the_way: RwLock<()>,
 }
 
 /// What brokers that understand the second form have heard.
@@ -69,6 +73,7 @@ impl Heartbeats {
         if done.0 >= ticket {
             return done.1;
         }
+        let _on_the_way = self.round.on_the_way.read().await;
         let covers = self.round.asked.load(Ordering::Acquire);
         let sent = match self.heartbeat() {
             None => false,
@@ -95,10 +100,16 @@ impl Heartbeats {
     /// know nothing. Whether it has understood.
     pub(crate) async fn greet(&self, to: &Endpoint) -> bool {
         self.round.seen.lock().fingerprints.remove(to);
+        let _on_the_way = self.round.on_the_way.read().await;
         match self.heartbeat() {
             Some(beat) => self.send_logged(to, &beat).await,
             None => false,
         }
+    }
+
+    /// No heartbeat is on its way while the guard lives.
+    pub(crate) async fn hold(&self) -> RwLockWriteGuard<'_, ()> {
+        self.round.on_the_way.write().await
     }
 
     /// The next heartbeats carry all subscriptions again.

@@ -204,6 +204,7 @@ impl ClientInstance {
         if !self.engine.members.leave(kind, group) {
             return;
         }
+        let _held = self.engine.heartbeats.hold().await;
         let brokers = &self.engine.brokers;
         stream::iter(self.engine.routes.addresses(false))
             .for_each_concurrent(AT_ONCE, |to| async move {

@@ -201,6 +201,23 @@ async fn a_farewell_reaches_every_address_and_the_last_one_ends_the_instance() {
 }
 
 #[tokio::test]
+async fn a_heartbeat_on_its_way_arrives_before_the_farewell() {
+    let stage = Stage::new(|_| {});
+    stage.instance.refresh_route("T").await.unwrap();
+    stage.instance.join(Counter::new("g")).unwrap();
+    let slow = Arc::new(tokio::sync::Notify::new());
+    *stage.cluster.slow_heartbeats.lock() = Some(Arc::clone(&slow));
+    let arrive = async {
+        settle().await;
+        assert!(stage.cluster.last(UNREGISTER).is_none());
+        slow.notify_waiters();
+    };
+    tokio::join!(stage.instance.heartbeat(), stage.instance.leave("g"), arrive);
+    let codes: Vec<i32> = stage.cluster.calls.lock().iter().map(|c| c.request.code).collect();
+    assert_eq!(codes[codes.len() - 6..], [[HEARTBEAT; 3], [UNREGISTER; 3]].concat());
+}
+
+#[tokio::test]
 async fn an_address_without_a_route_is_dropped_with_its_connection() {
     let stage = Stage::new(|_| {});
     stage.instance.join(Counter::new("g")).unwrap();

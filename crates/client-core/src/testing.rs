@@ -17,7 +17,7 @@ use rmq_remoting::protocol::route::{BrokerAddresses, BrokerQueues, GetRoute, Top
 use rmq_remoting::typed::Payload;
 use rmq_remoting::{request_code, response_code};
 use rmq_runtime::{BoxFuture, Clock, Monotonic, World};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::commands::Door;
 use crate::protocol::{ConsumeFromWhere, ConsumeType, MessageModel};
@@ -44,6 +44,8 @@ pub(crate) struct Cluster {
     pub(crate) calls: Mutex<Vec<Call>>,
     pub(crate) disconnected: Mutex<Vec<String>>,
     pub(crate) door: Mutex<Option<Arc<Door>>>,
+    /// Heartbeats travel until it is told.
+    pub(crate) slow_heartbeats: Mutex<Option<Arc<Notify>>>,
 }
 
 fn ok(payload: &impl Payload) -> RemotingCommand {
@@ -138,6 +140,10 @@ impl Invoker for Cluster {
         request: RemotingCommand,
         _timeout: Duration,
     ) -> Result<RemotingCommand, InvokeError> {
+        let slow = self.slow_heartbeats.lock().clone();
+        if let Some(slow) = slow.filter(|_| request.code == request_code::HEART_BEAT) {
+            slow.notified().await;
+        }
         self.take(to, request)
     }
 
