@@ -1,0 +1,114 @@
+//! A consumer for runs together with other clients: says what it gets and what it owns.
+//!
+//! ```text
+//! GOT <queue id> <queue offset> <attempts> <topic> <body>
+//! ASSIGNED [<queue ids, sorted>] <topic>
+//! ```
+//!
+//! Ends gracefully at SIGTERM and Ctrl-C.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use clap::Parser;
+use rmq_client_push::{ConsumeContext, ConsumeFrom, MessageModel, Messages, PushConsumer};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Consumes a topic and says so.
+#[derive(Parser)]
+struct Args {
+    /// Name servers, `host:port` separated by `;`.
+    #[arg(long)]
+    namesrv: String,
+    /// Consumer group.
+    #[arg(long)]
+    group: String,
+    /// Topic.
+    #[arg(long)]
+    topic: String,
+    /// Tags separated by `||`.
+    #[arg(long, default_value = "*")]
+    expr: String,
+    /// Consume each queue in order.
+    #[arg(long)]
+    orderly: bool,
+    /// Every member gets every message.
+    #[arg(long)]
+    broadcast: bool,
+    /// Fail that many messages at their first delivery.
+    #[arg(long, default_value_t = 0)]
+    fail_first: u64,
+    /// Name of the client instance.
+    #[arg(long)]
+    instance: Option<String>,
+    /// Begin at the beginning when the group has no progress.
+    #[arg(long)]
+    from_first: bool,
+}
+
+#[expect(clippy::print_stdout, reason = "that is what it is for")]
+fn say(line: &str) {
+    println!("{line}");
+    if std::io::stdout().flush().is_err() {
+        std::process::exit(1);
+    }
+}
+
+/// Fails the first so many messages that were never delivered before.
+fn consume(messages: &Messages, failures_left: &AtomicU64) -> Result<(), &'static str> {
+    let mut result = Ok(());
+    for message in messages {
+        let (queue, offset, times) =
+            (message.queue_id, message.queue_offset, message.reconsume_times);
+        let body = String::from_utf8_lossy(&message.body);
+        say(&format!("GOT {queue} {offset} {times} {} {body}", message.topic));
+        let take = |left: u64| left.checked_sub(1);
+        let order = Ordering::Relaxed;
+        if times == 0 && failures_left.fetch_update(order, order, take).is_ok() {
+            result = Err("told to fail");
+        }
+    }
+    result
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let args = Args::parse();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let failures_left = Arc::new(AtomicU64::new(args.fail_first));
+    let mut builder = PushConsumer::builder()
+        .namesrv(&args.namesrv)
+        .group(args.group)
+        .subscribe(args.topic, args.expr)
+        .on_assignment(|topic, queues| {
+            let mut ids: Vec<_> = queues.iter().map(|queue| queue.queue_id).collect();
+            ids.sort_unstable();
+            let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+            say(&format!("ASSIGNED [{}] {topic}", ids.join(",")));
+        });
+    if args.broadcast {
+        builder = builder.message_model(MessageModel::Broadcasting);
+    }
+    if args.from_first {
+        builder = builder.consume_from(ConsumeFrom::FirstOffset);
+    }
+    if let Some(name) = args.instance {
+        builder = builder.instance_name(name);
+    }
+    let listener = move |messages: Messages, _: ConsumeContext| {
+        let failures_left = Arc::clone(&failures_left);
+        async move { consume(&messages, &failures_left) }
+    };
+    builder = if args.orderly { builder.orderly(listener) } else { builder.listener(listener) };
+    let consumer = builder.start().await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        stopped = tokio::signal::ctrl_c() => stopped?,
+    }
+    let report = consumer.shutdown(Duration::from_secs(10)).await;
+    tracing::info!(?report, "ended");
+    Ok(())
+}

@@ -1,0 +1,435 @@
+//! Giving queues up and taking them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rmq_client_push::{ConsumeContext, ConsumeFrom, Messages, OrderlyOutcome};
+use rmq_message::record::{NewRecord, Placement};
+use rmq_message::{MessageQueue, MessageView, PhysicalOffset, QueueOffset, Timestamp};
+use rmq_remoting::command::RemotingCommand;
+use rmq_remoting::processor::Reply;
+use rmq_remoting::protocol::client::{
+    ClientStatus, ConsumeDirectly, ConsumerSnapshot, ConsumerStatus, ConsumersChanged,
+    DescribeConsumer, DirectOutcome, DirectResult, ResetClientOffset,
+};
+use rmq_remoting::protocol::offset::ResetOffsets;
+use rmq_remoting::request_code as code;
+use rmq_remoting::typed::TypedRequest;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::script::{BROKER, GROUP, Script};
+
+type Bodies = mpsc::Receiver<String>;
+
+/// Tells a body, then waits for a permit.
+fn gated(
+    permits: usize,
+) -> (
+    impl Fn(Messages, ConsumeContext) -> rmq_runtime::BoxFuture<'static, ()>,
+    Arc<Semaphore>,
+    Bodies,
+) {
+    let gate = Arc::new(Semaphore::new(permits));
+    let (tx, rx) = mpsc::channel(1000);
+    let held = Arc::clone(&gate);
+    let listener = move |messages: Messages, _: ConsumeContext| {
+        let (gate, tx) = (Arc::clone(&held), tx.clone());
+        Box::pin(async move {
+            for message in &messages {
+                tx.send(String::from_utf8_lossy(&message.body).into_owned()).await.unwrap();
+            }
+            gate.acquire().await.unwrap().forget();
+        }) as rmq_runtime::BoxFuture<'static, ()>
+    };
+    (listener, gate, rx)
+}
+
+/// Another member joins or leaves, and the broker tells.
+async fn member(script: &Script, id: &str, joins: bool) {
+    script.with(
+        |state| {
+            if joins { state.members.insert(id.into()) } else { state.members.remove(id) }
+        },
+    );
+    let changed = ConsumersChanged { consumer_group: GROUP.into() };
+    script.tell_client(changed.to_command()).await;
+}
+
+fn own(consumer: &rmq_client_push::PushConsumer) -> Vec<i32> {
+    let queues = consumer.assignment().into_iter();
+    queues.filter(|queue| queue.topic == "T").map(|queue| queue.queue_id).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn queues_are_shared_and_every_change_is_told() {
+    let script = Script::new(4);
+    let (tx, mut rx) = mpsc::channel(10);
+    let builder = script.consumer().on_assignment(move |topic, queues| {
+        if topic == "T" {
+            let ids: Vec<_> = queues.iter().map(|queue| queue.queue_id).collect();
+            tx.try_send(ids).unwrap();
+        }
+    });
+    let (listener, _gate, _seen) = gated(1000);
+    let consumer = builder.listener(listener).start().await.unwrap();
+    assert_eq!(rx.recv().await.unwrap(), [0, 1, 2, 3]);
+    // Client ids begin with an address; "~" sorts behind, "!" before.
+    member(&script, "~other", true).await;
+    assert_eq!(rx.recv().await.unwrap(), [0, 1]);
+    assert_eq!(own(&consumer), [0, 1]);
+    member(&script, "!other", true).await;
+    member(&script, "~other", false).await;
+    assert_eq!(rx.recv().await.unwrap(), [2, 3]);
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_list_of_members_changes_nothing() {
+    let script = Script::new(2);
+    let (listener, _gate, _seen) = gated(1000);
+    let consumer = script.consumer().listener(listener).start().await.unwrap();
+    script.asked(code::PULL_MESSAGE, 2).await;
+    let mut failures = 5;
+    script.answer(move |request, _| {
+        if request.code != code::GET_CONSUMER_LIST_BY_GROUP || failures == 0 {
+            return None;
+        }
+        failures -= 1;
+        Some(rmq_remoting::command::Response::error(1, "starting").into())
+    });
+    member(&script, "~other", true).await;
+    script.asked(code::PULL_MESSAGE, 4).await;
+    // Known again after a few seconds, not only after twenty.
+    script.until("the queue is shared", |_| (own(&consumer) == [0]).then_some(())).await;
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_queue_commits_before_it_is_released() {
+    let script = Script::new(2);
+    let (tx, mut seen) = mpsc::channel(10);
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let listener = move |_: Messages, context: ConsumeContext| {
+        let (gate, tx) = (Arc::clone(&held), tx.clone());
+        async move {
+            tx.send("taken").await.unwrap();
+            context.revoked().await;
+            tx.send("revoked").await.unwrap();
+            gate.acquire().await.unwrap().forget();
+        }
+    };
+    let from = ConsumeFrom::FirstOffset;
+    let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
+    script.asked(code::PULL_MESSAGE, 2).await;
+    (0..3).for_each(|n| script.store("T", 1, "", &n.to_string()));
+    for _ in 0..3 {
+        assert_eq!(seen.recv().await.unwrap(), "taken");
+    }
+    member(&script, "~other", true).await;
+    for _ in 0..3 {
+        assert_eq!(seen.recv().await.unwrap(), "revoked");
+    }
+    // Nothing more is taken, but what ends now still counts, and is written once.
+    assert_eq!(own(&consumer), [0]);
+    gate.add_permits(3);
+    let commit = script.asked(code::UPDATE_CONSUMER_OFFSET, 1).await;
+    assert_eq!((commit[0].number("queueId"), commit[0].number("commitOffset")), (1, 3));
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_after_the_release_does_not_count() {
+    let script = Script::new(2);
+    let (listener, gate, mut seen) = gated(0);
+    let from = ConsumeFrom::FirstOffset;
+    let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
+    script.asked(code::PULL_MESSAGE, 2).await;
+    script.store("T", 1, "", "m");
+    seen.recv().await.unwrap();
+    member(&script, "~other", true).await;
+    script.committed(1, 0).await;
+    // Another member has gone on; a late answer here must not touch that.
+    script.with(|state| state.committed.insert(("T".into(), 1), 7));
+    script.sleep(Duration::from_secs(1)).await;
+    gate.add_permits(1);
+    script.sleep(Duration::from_secs(30)).await;
+    let report = consumer.shutdown(Duration::from_secs(1)).await;
+    assert_eq!(script.with(|state| state.committed[&("T".to_owned(), 1)]), 7);
+    assert_eq!(report.abandoned, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_reply_after_revoke_and_reassign_is_ignored() {
+    let script = Script::new(2);
+    let (listener, _gate, mut seen) = gated(1000);
+    let consumer = script.consumer().listener(listener).start().await.unwrap();
+    script.asked(code::PULL_MESSAGE, 2).await;
+    // From now on pulls of queue 1 are answered when the test says so.
+    let (tx, mut held) = mpsc::channel::<oneshot::Sender<rmq_remoting::command::Response>>(10);
+    script.answer(move |request, _| {
+        if request.code != code::PULL_MESSAGE || request.field("queueId") != Some("1") {
+            return None;
+        }
+        let (answer, later) = oneshot::channel();
+        tx.try_send(answer).unwrap();
+        Some(Reply::Later(Box::pin(async move {
+            later.await.unwrap_or_else(|_| rmq_remoting::command::Response::error(1, "given up"))
+        })))
+    });
+    script.store("T", 1, "", "first");
+    assert_eq!(seen.recv().await.unwrap(), "first");
+    let stale = held.recv().await.unwrap();
+    member(&script, "~other", true).await;
+    script.until("revoked", |_| (own(&consumer) == [0]).then_some(())).await;
+    script.with(|state| state.committed.insert(("T".into(), 1), 1));
+    member(&script, "~other", false).await;
+    let fresh = held.recv().await.unwrap();
+    // Nobody waits for the old answer any more.
+    assert!(stale.is_closed());
+    script.store("T", 1, "", "second");
+    let answer = script.with(|state| {
+        let queue = &state.queues[&("T".to_owned(), 1)];
+        crate::script::pulled(0, queue, 2, vec![queue.records[1].0.clone()])
+    });
+    assert!(fresh.send(answer).is_ok());
+    assert_eq!(seen.recv().await.unwrap(), "second");
+    assert!(seen.try_recv().is_err());
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_listeners_commits_and_then_leaves() {
+    let script = Script::new(1);
+    let (listener, gate, mut seen) = gated(0);
+    let from = ConsumeFrom::FirstOffset;
+    let builder = script.consumer().consume_from(from).consume_threads(2);
+    let consumer = builder.listener(listener).start().await.unwrap();
+    (0..5).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    seen.recv().await.unwrap();
+    seen.recv().await.unwrap();
+    let (script_later, gate) = (Arc::clone(&script), Arc::clone(&gate));
+    let release = async move {
+        script_later.sleep(Duration::from_secs(2)).await;
+        gate.add_permits(1);
+    };
+    let (report, ()) = tokio::join!(consumer.shutdown(Duration::from_secs(10)), release);
+    assert_eq!((report.finished, report.abandoned, report.unconsumed), (1, 1, 4));
+    assert!(report.farewell && report.stragglers.is_empty(), "{report:?}");
+    let log = script.with(|state| state.log.clone());
+    let last = |code: i32| log.iter().rposition(|seen| seen.code == code).unwrap();
+    assert!(last(code::UPDATE_CONSUMER_OFFSET) < last(code::UNREGISTER_CLIENT));
+    assert!(last(code::PULL_MESSAGE) < last(code::UPDATE_CONSUMER_OFFSET));
+    assert!(script.with(|state| state.members.is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_moves_queues_even_back() {
+    let script = Script::new(1);
+    (0..5).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    let (listener, _gate, mut seen) = gated(1000);
+    let from = ConsumeFrom::FirstOffset;
+    let builder = script.consumer().consume_from(from).consume_threads(1);
+    let consumer = builder.listener(listener).start().await.unwrap();
+    script.committed(0, 5).await;
+    while seen.try_recv().is_ok() {}
+    let header = ResetClientOffset {
+        topic: "T".into(),
+        group: GROUP.into(),
+        timestamp: 0,
+        is_force: true,
+        queue_id: -1,
+    };
+    let offset_table = [(MessageQueue::new("T", BROKER, 0), 2)].into_iter().collect();
+    script.tell_client((header, ResetOffsets { offset_table }).to_command()).await;
+    script.committed(0, 2).await;
+    for expected in ["2", "3", "4"] {
+        assert_eq!(seen.recv().await.unwrap(), expected);
+    }
+    script.committed(0, 5).await;
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn operators_see_positions_queues_rates_and_tasks() {
+    let script = Script::new(1);
+    (0..3).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    let (listener, _gate, _seen) = gated(2);
+    let from = ConsumeFrom::FirstOffset;
+    let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
+    script.until("two are done", |_| (consumer.stats().get("T")?.ok == 2).then_some(())).await;
+    let status = ClientStatus { topic: "T".into(), group: GROUP.into(), client_addr: None };
+    let status: ConsumerStatus = script.ask_client(status.to_command()).await.payload().unwrap();
+    let queue = MessageQueue::new("T", BROKER, 0);
+    assert_eq!(status.message_queue_table[&queue], 2);
+    let describe = DescribeConsumer {
+        consumer_group: GROUP.into(),
+        client_id: consumer.client_id().into(),
+        jstack_enable: Some(true),
+    };
+    let snapshot: ConsumerSnapshot =
+        script.ask_client(describe.to_command()).await.payload().unwrap();
+    let held = &snapshot.mq_table[&queue];
+    assert_eq!((held.commit_offset, held.cached_msg_count, held.cached_msg_min_offset), (2, 1, 2));
+    assert_eq!(snapshot.properties["pullBatchSize"], "32");
+    assert_eq!(snapshot.properties["PROP_CONSUMEORDERLY"], "false");
+    assert!(snapshot.status_table.contains_key("T"));
+    assert_eq!(snapshot.subscription_set.len(), 2);
+    let tasks = snapshot.jstack.unwrap();
+    for name in
+        ["ConsumeMessageThread_g_1", "CleanExpireMsgScheduledThread_g", "PullMessageService"]
+    {
+        assert!(tasks.contains(name), "{tasks}");
+    }
+    consumer.shutdown(Duration::from_millis(1)).await;
+}
+
+fn stored(body: &[u8]) -> Bytes {
+    let record = NewRecord {
+        topic: "T",
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: Timestamp(1),
+        born_host: "127.0.0.1:1".parse().unwrap(),
+        store_host: "127.0.0.1:10911".parse().unwrap(),
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body,
+        properties: b"",
+        tags_code: 0,
+    };
+    let at = Placement {
+        queue_offset: QueueOffset(9),
+        physical_offset: PhysicalOffset(9),
+        store_timestamp: Timestamp(2),
+    };
+    let mut out = Vec::new();
+    record.encode(&mut out, record.encoded_len().unwrap(), 0, at);
+    out.into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_can_have_one_message_consumed() {
+    let script = Script::new(1);
+    let listener = |messages: Messages, _: ConsumeContext| async move {
+        match &messages[0].body[..] {
+            b"good" => Ok(()),
+            b"bad" => Err("no"),
+            _ => panic!("on purpose"),
+        }
+    };
+    let consumer = script.consumer().listener(listener).start().await.unwrap();
+    for (body, expected) in [
+        ("good", DirectResult::Success),
+        ("bad", DirectResult::Later),
+        ("ugly", DirectResult::ThrowException),
+    ] {
+        let header = ConsumeDirectly {
+            consumer_group: GROUP.into(),
+            client_id: None,
+            msg_id: None,
+            broker_name: Some(BROKER.into()),
+            topic: None,
+            topic_sys_flag: None,
+            group_sys_flag: None,
+        };
+        let request: RemotingCommand = (header, stored(body.as_bytes())).to_command();
+        let outcome: DirectOutcome = script.ask_client(request).await.payload().unwrap();
+        assert_eq!((outcome.consume_result, outcome.order), (expected, false));
+    }
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+type Deliveries = mpsc::Receiver<(i32, String, i32)>;
+
+/// An ordered listener that tells queue, body and attempts, and answers what it is told to.
+fn ordered(
+    outcome: impl Fn(&MessageView) -> OrderlyOutcome + Send + Sync + 'static,
+) -> (impl Fn(Messages, ConsumeContext) -> std::future::Ready<OrderlyOutcome>, Deliveries) {
+    let (tx, rx) = mpsc::channel(1000);
+    let listener = move |messages: Messages, _: ConsumeContext| {
+        for message in &messages {
+            let body = String::from_utf8_lossy(&message.body).into_owned();
+            tx.try_send((message.queue_id, body, message.reconsume_times)).unwrap();
+        }
+        std::future::ready(outcome(&messages[0]))
+    };
+    (listener, rx)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ordered_queue_stands_still_at_a_failure_and_goes_on_in_order() {
+    let script = Script::new(1);
+    (0..4).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    let (listener, mut seen) =
+        ordered(|message| match (&message.body[..], message.reconsume_times) {
+            (b"1", 0..2) => OrderlyOutcome::suspend(),
+            _ => OrderlyOutcome::Success,
+        });
+    let from = ConsumeFrom::FirstOffset;
+    let consumer = script.consumer().consume_from(from).orderly(listener).start().await.unwrap();
+    for expected in [("0", 0), ("1", 0), ("1", 1), ("1", 2), ("2", 0), ("3", 0)] {
+        let (_, body, times) = seen.recv().await.unwrap();
+        assert_eq!((body.as_str(), times), expected);
+    }
+    script.committed(0, 4).await;
+    assert!(script.with(|state| state.locks.len() == 2));
+    consumer.shutdown(Duration::from_secs(1)).await;
+    assert!(script.with(|state| state.locks.is_empty()), "locks are returned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ordered_queue_is_consumed_only_under_its_lock() {
+    let script = Script::new(1);
+    script.store("T", 0, "", "m");
+    let queue = MessageQueue::new("T", BROKER, 0);
+    script.with(|state| state.locks.insert(queue.clone(), "former owner".into()));
+    let (listener, mut seen) = ordered(|_| OrderlyOutcome::Success);
+    let from = ConsumeFrom::FirstOffset;
+    let consumer = script.consumer().consume_from(from).orderly(listener).start().await.unwrap();
+    script.sleep(Duration::from_secs(60)).await;
+    assert!(seen.try_recv().is_err());
+    let asked = script.with(|s| s.log.iter().any(|seen| seen.is(code::QUERY_CONSUMER_OFFSET, "T")));
+    assert!(!asked, "progress is read under the lock only");
+    script.with(|state| state.locks.remove(&queue));
+    assert_eq!(seen.recv().await.unwrap().1, "m");
+    // The lock goes to somebody else, who goes on.
+    script.with(|state| {
+        state.locks.insert(queue.clone(), "new owner".into());
+    });
+    script.sleep(Duration::from_secs(25)).await;
+    script.with(|state| state.committed.insert(("T".into(), 0), 5));
+    (1..6).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    script.sleep(Duration::from_secs(60)).await;
+    assert!(seen.try_recv().is_err());
+    assert_eq!(script.with(|state| state.committed[&("T".to_owned(), 0)]), 5);
+    script.with(|state| state.locks.remove(&queue));
+    assert_eq!(seen.recv().await.unwrap().1, "5");
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ordered_message_that_fails_too_often_leaves_the_queue() {
+    let script = Script::new(1);
+    (0..2).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    let (listener, mut seen) = ordered(|message| match &message.body[..] {
+        b"0" => OrderlyOutcome::suspend(),
+        _ => OrderlyOutcome::Success,
+    });
+    let settings = rmq_client_push::PushSettings {
+        consumer_group: GROUP.into(),
+        consume_from_where: ConsumeFrom::FirstOffset,
+        max_reconsume_times: 2,
+        ..Default::default()
+    };
+    let consumer = script.consumer().settings(settings).orderly(listener).start().await.unwrap();
+    for expected in [("0", 0), ("0", 1), ("0", 2), ("1", 0)] {
+        let (_, body, times) = seen.recv().await.unwrap();
+        assert_eq!((body.as_str(), times), expected);
+    }
+    script.committed(0, 2).await;
+    assert_eq!(script.with(|s| s.sent.clone()), [("%RETRY%g".to_owned(), 3, "0".into())]);
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
