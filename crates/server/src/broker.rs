@@ -1,0 +1,226 @@
+//! The broker as a program: opens its store, listens, registers, and stops in the one order that
+//! loses nothing.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_broker::{Broker, BrokerConfig};
+use rmq_remoting::{
+    Client, ClientConfig, Processor, Server, ServerConfig, ServerHandle, Unsupported,
+};
+use rmq_runtime::{Tasks, World};
+use rmq_store::{FlushDiskType, LocalStore, OpenError};
+
+use crate::registration::Watched;
+use crate::running::{Running, StartError, check_free, listen};
+
+/// How long a start waits for name servers; those that are late are told later.
+const REGISTER_WAIT: Duration = Duration::from_secs(1);
+/// Most threads that serve connections.
+const SHARDS_MAX: usize = 16;
+
+/// What a broker runs with.
+#[derive(Debug, Clone)]
+pub struct BrokerSettings {
+    /// Settings of the broker itself.
+    pub broker: BrokerConfig,
+    /// Settings of its store.
+    pub store: rmq_store::Config,
+    /// Address to listen on.
+    pub bind_address: IpAddr,
+    /// Threads that serve connections.
+    pub shards: usize,
+}
+
+impl Default for BrokerSettings {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            broker: BrokerConfig::default(),
+            store: rmq_store::Config::default(),
+            bind_address: Ipv4Addr::LOCALHOST.into(),
+            shards: cores.min(SHARDS_MAX),
+        }
+    }
+}
+
+impl BrokerSettings {
+    /// Has the store, and the broker's tables in it, in that directory.
+    pub fn set_store(&mut self, dir: &Path) {
+        dir.clone_into(&mut self.broker.store_path_root_dir);
+        dir.clone_into(&mut self.store.store_path_root_dir);
+    }
+
+    /// Has the broker register there as well.
+    pub fn add_name_server(&mut self, at: SocketAddr) {
+        let addresses = &mut self.broker.namesrv_addr;
+        *addresses =
+            if addresses.is_empty() { at.to_string() } else { format!("{at};{addresses}") };
+    }
+}
+
+/// Starts a broker: its tasks on the runtime of the caller, its connections on threads of their own.
+/// Ready when it serves; name servers have been told by then, those that answered within a second.
+///
+/// # Errors
+/// [`StartError`]; nothing runs then.
+pub async fn start_broker(world: &World, settings: BrokerSettings) -> Result<Running, StartError> {
+    let tasks = Tasks::new("broker");
+    let started = Parts::start(world, &tasks, &settings).await;
+    if started.is_err() {
+        tasks.stop(&*world.clock, REGISTER_WAIT).await;
+    }
+    let parts = started?;
+    let registered = parts.register(&settings).await;
+
+    let (config, addr) = (&settings.broker, parts.server.local_addr());
+    let told = parts.broker.address();
+    let mut lines = vec![
+        format!("broker {} listens on {addr}{}", config.broker_name, also(addr, told)),
+        format!(
+            "store {} with {}",
+            settings.store.store_path_root_dir.display(),
+            match settings.store.flush_disk_type {
+                FlushDiskType::Async => "ASYNC_FLUSH",
+                FlushDiskType::Sync => "SYNC_FLUSH",
+            }
+        ),
+    ];
+    lines.extend(registered);
+    let failure = tasks.clone();
+    Ok(Running {
+        addr,
+        tasks: failure,
+        lines,
+        end: Box::new(move |grace| Box::pin(parts.stop(grace))),
+    })
+}
+
+fn also(bound: SocketAddr, told: SocketAddr) -> String {
+    if bound == told { String::new() } else { format!(", clients are told {told}") }
+}
+
+/// What a running broker consists of.
+struct Parts {
+    world: World,
+    tasks: Tasks,
+    store: Arc<LocalStore>,
+    broker: Arc<Broker>,
+    server: ServerHandle,
+}
+
+impl Parts {
+    async fn start(
+        world: &World,
+        tasks: &Tasks,
+        settings: &BrokerSettings,
+    ) -> Result<Self, StartError> {
+        const WHAT: &str = "the broker";
+        let at = SocketAddr::new(settings.bind_address, settings.broker.listen_port);
+        // Before the store is opened, which may take a while.
+        check_free(world, WHAT, at).await?;
+        let store = open_store(world, tasks, &settings.store).await?;
+        let opened = open_broker(world, tasks, &settings.broker, &store).await;
+        let listening = match opened {
+            Ok(broker) => {
+                let config = ServerConfig { shards: settings.shards, ..ServerConfig::default() };
+                let processor: Arc<dyn Processor> = Arc::clone(&broker) as _;
+                let server = Server::builder(world.clone(), tasks)
+                    .listen(at)
+                    .processor(processor)
+                    .config(config);
+                listen(WHAT, at, server).await.map(|server| (broker, server))
+            }
+            Err(error) => Err(error),
+        };
+        match listening {
+            Ok((broker, server)) => {
+                let (world, tasks) = (world.clone(), tasks.clone());
+                Ok(Self { world, tasks, store, broker, server })
+            }
+            Err(error) => {
+                if let Err(stop) = store.stop().await {
+                    tracing::warn!("{stop}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins the broker's own work. Returns what came of the first registrations, a line each.
+    async fn register(&self, settings: &BrokerSettings) -> Vec<String> {
+        let port = self.server.local_addr().port();
+        self.broker.advertise(SocketAddr::new(settings.broker.broker_ip1, port));
+        let config = ClientConfig::default();
+        let client = Client::new(self.world.clone(), &self.tasks, config, Arc::new(Unsupported));
+        let watched = Watched::new(client);
+        self.broker.start(Arc::clone(&watched) as _);
+        let servers = settings.broker.name_servers().unwrap_or_default();
+        let missing = watched.wait(&*self.world.clock, &servers, REGISTER_WAIT).await;
+        let told = servers.iter().filter(|server| !missing.contains(server));
+        let told = told.map(|server| format!("registered at {server}"));
+        let late =
+            missing.iter().map(|server| format!("not yet registered at {server}, goes on trying"));
+        told.chain(late).collect()
+    }
+
+    /// The stop order. Every step may take `grace`.
+    async fn stop(self, grace: Duration) -> Vec<String> {
+        let clock = &*self.world.clock;
+        self.broker.unregister().await;
+        self.server.stop_accepting();
+        self.broker.release_holds();
+        self.server.drain(grace).await;
+        let mut unfinished = self.broker.stop().await;
+        if let Err(error) = self.store.stop().await {
+            unfinished.push(error.to_string());
+        }
+        unfinished.extend(self.tasks.stop(clock, grace).await);
+        unfinished
+    }
+}
+
+async fn open_store(
+    world: &World,
+    tasks: &Tasks,
+    config: &rmq_store::Config,
+) -> Result<Arc<LocalStore>, StartError> {
+    let (world, inner, config) = (world.clone(), tasks.clone(), config.clone());
+    let dir = config.store_path_root_dir.clone();
+    let opened = tasks.blocking(move || LocalStore::open(&world, &inner, config)).await;
+    match opened {
+        Some(Ok(store)) => Ok(store),
+        Some(Err(OpenError::Io(error))) if is_full(&error) => Err(disk_full(dir, &error)),
+        Some(Err(error)) => Err(StartError::Store(error)),
+        None => Err(StartError::Panicked),
+    }
+}
+
+async fn open_broker(
+    world: &World,
+    tasks: &Tasks,
+    config: &BrokerConfig,
+    store: &Arc<LocalStore>,
+) -> Result<Arc<Broker>, StartError> {
+    let (world, inner, config) = (world.clone(), tasks.clone(), config.clone());
+    let (store, dir) = (Arc::clone(store), config.store_path_root_dir.clone());
+    match tasks.blocking(move || Broker::open(&world, &inner, config, store)).await {
+        Some(Ok(broker)) => Ok(broker),
+        Some(Err(rmq_broker::OpenError::Table(error))) if is_full(&error) => {
+            Err(disk_full(dir, &error))
+        }
+        Some(Err(error)) => Err(StartError::Broker(error)),
+        None => Err(StartError::Panicked),
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn disk_full(dir: PathBuf, error: &io::Error) -> StartError {
+    StartError::DiskFull { dir, problem: error.to_string() }
+}

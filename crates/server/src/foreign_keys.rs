@@ -1,0 +1,214 @@
+//! The settings of Apache RocketMQ 5.5.0's name server and broker: a file that was written for them
+//! is no reason to refuse to start, even where a key means nothing here. Some must not be passed over
+//! in silence, though: those that promise safety which this program does not give.
+
+/// Names of settings in alphabetical order.
+const KEYS: &str = "
+accessMessageInMemoryHotRatio accessMessageInMemoryMaxRatio accountStatsEnable
+accountStatsPrintZeroValues ackMessageThreadPoolNums ackThreadPoolQueueCapacity
+aclCacheExpiredSecond aclCacheMaxNum aclCacheRefreshSecond aclEnable adminBrokerThreadPoolNums
+adminBrokerThreadPoolQueueCapacity allAckInSyncStateSet allowRecallWhenBrokerNotWriteable
+appendAckAsync appendCkAsync appendTopicForTimerDeleteKey asyncLearner asyncSendEnable
+authConfigPath authenticationEnabled authenticationMetadataProvider authenticationProvider
+authenticationStrategy authenticationWhitelist authorizationEnabled
+authorizationMetadataProvider authorizationProvider authorizationStrategy authorizationWhitelist
+autoCreateSubscriptionGroup autoCreateTopicEnable autoDeleteUnusedStats
+autoMessageVersionOnTopicLen batchDispatchRequestThreadPoolNums bindAddress
+bitMapLengthConsumeQueueExt bottomMostCompressionTypeForConsumeQueueStore
+broadcastOffsetExpireMaxSecond broadcastOffsetExpireSecond brokerClusterName brokerConfigPath
+brokerElectionPriority brokerFastFailureEnable brokerHeartbeatInterval brokerIP1 brokerIP2
+brokerId brokerName brokerNotActiveTimeoutMillis brokerPermission brokerRole brokerTopicEnable
+cgColdReadThreshold channelExpiredTimeout channelNotActiveInterval checkCRCOnRecover
+checkCommitLogOffsetOnRecover checkSyncStateSetPeriod cleanFileForciblyEnable
+cleanOfflineBrokerInterval cleanResourceInterval cleanRocksDBDirtyCQIntervalMin
+cleanSwapedMapInterval clearRetryTopicWhenDeleteTopic clientAsyncSemaphoreValue
+clientCallbackExecutorThreads clientChannelMaxIdleTimeSeconds clientCloseSocketIfTimeout
+clientManageThreadPoolNums clientManagerThreadPoolQueueCapacity clientOnewaySemaphoreValue
+clientPooledByteBufAllocatorEnable clientRequestThreadPoolNums
+clientRequestThreadPoolQueueCapacity clientSocketRcvBufSize clientSocketSndBufSize
+clientWorkerThreads clusterName clusterTest clusterTopicEnable coldCtrStrategyEnable
+coldDataFlowControlEnable coldDataScanEnable combineAssignOffsetCQType combineCQEnableCheckSelf
+combineCQLoadingCQTypes combineCQMaxExtraSearchCommitLogFiles combineCQPreferCQType
+combineCQUseRocksdbForLmq commercialBaseCount commercialSizePerMsg commitCommitLogLeastPages
+commitCommitLogThoroughInterval commitIntervalCommitLog commitLogForceSwapMapInterval
+commitLogRecoverMaxNum commitLogSwapMapInterval commitLogSwapMapReserveFileNum
+compactionCqMappedFileSize compactionMappedFileSize compactionScheduleInternal
+compactionThreadNum compatibleWithOldNameSrv compressedRegister configBlackList
+configManagerVersion configStorePath connectTimeoutMillis consumerFallbehindThreshold
+consumerManageThreadPoolNums consumerManagerThreadPoolQueueCapacity
+consumerOffsetUpdateVersionStep controllerAddr controllerDLegerGroup controllerDLegerPeers
+controllerDLegerSelfId controllerHeartBeatTimeoutMills controllerRequestThreadPoolQueueCapacity
+controllerStorePath controllerThreadPoolNums controllerType correctLogicMinOffsetForceInterval
+correctLogicMinOffsetSleepInterval dLegerGroup dLegerPeers dLegerSelfId dataReadAheadEnable
+debugLockEnable defaultMessageRequestMode defaultPopShareQueueNum defaultQueryMaxNum
+defaultThreadPoolNums defaultThreadPoolQueueCapacity defaultTopicQueueNums
+delayOffsetUpdateVersionStep deleteCommitLogFilesInterval deleteConsumeQueueFilesInterval
+deleteFileBatchMax deleteTopicWithBrokerRegistration deleteWhen destroyMapedFileIntervalForcibly
+disableCallbackExecutor disableConsumeIfConsumerReadSlowly disableNettyWorkerGroup
+disappearTimeAfterStart diskFallRecorded diskMaxUsedSpaceRatio diskSpaceCleanForciblyRatio
+diskSpaceWarningLevelRatio dispatchCqCacheNum dispatchCqThreads dispatchFromSenderThread
+duplicationEnable electMasterMaxRetryCount enableAcceleratedRecovery enableAllTopicList
+enableAsyncReput enableAutoInSyncReplicas enableBatchPush enableBroadcastOffsetStore
+enableBuildConsumeQueueConcurrently enableCalcFilterBitMap enableCleanExpiredOffset
+enableCompaction enableConnectionMetrics enableConsumeQueueExt enableControllerInNamesrv
+enableControllerMode enableCreateSysGroup enableDLegerCommitLog enableDetailStat
+enableElectUncleanMaster enableFastChannelEventProcess enableLagAndDlqMetrics
+enableLiteEventMode enableLitePopLog enableLmq enableLmqQuota enableLmqStats
+enableLogConsumeQueueRepeatedlyBuildWhenRecover enableMessageStoreMetrics enableMixedMessageType
+enableMultiDispatch enableNetWorkFlowControl enableNotifyAfterPopOrderLockRelease
+enableNotifyBeforePopCalculateLag enablePopBatchAck enablePopBufferMerge enablePopLog
+enablePopMessageThreshold enablePopMetrics enablePropertyFilter enableReconnectForGoAway
+enableRegisterProducer enableRemoteEscape enableRemotingMetrics enableRequestMetrics
+enableRetryTopicV2 enableRocksDBLog enableRunningFlagsInFlush enableScheduleAsyncDeliver
+enableScheduleMessageStats enableShutdownGracefully enableSingleTopicRegister
+enableSkipLongAwaitingAck enableSlaveActingMaster enableSplitMetadata enableSplitRegistration
+enableStatsMetrics enableTopicList enableTransactionMetrics enabledAppendPropCRC
+endTransactionPoolQueueCapacity endTransactionThreadPoolNums estimateAccumulation
+expectConsumerNumUseFilter fastFailIfNoBufferInStorePool fetchControllerAddrByDnsLookup
+fetchNameSrvAddrByDnsLookup fetchNamesrvAddrByAddressServer fetchNamesrvAddrInterval
+fileReservedTime filterDataCleanTimeSpan filterSupportRetry flushCommitLogLeastPages
+flushCommitLogThoroughInterval flushCommitLogTimed flushConsumeQueueLeastPages
+flushConsumeQueueThoroughInterval flushConsumerOffsetHistoryInterval flushConsumerOffsetInterval
+flushDelayOffsetInterval flushDiskType flushIntervalCommitLog flushIntervalConsumeQueue
+flushLeastPagesWhenWarmMapedFile forceRegister forceVerifyPropCRC forwardTimeout
+globalColdReadThreshold haFlowControlEnable haHousekeepingInterval haListenPort haMasterAddress
+haMaxGapNotInSync haMaxTimeSlaveNotCatchup haSendHeartbeatInterval haTransferBatchSize
+heartbeatThreadPoolNums heartbeatThreadPoolQueueCapacity highSpeedMode inBrokerContainer
+inSyncReplicas indexFileReadEnable indexFileWriteEnable indexRocksDBEnable
+initAuthenticationUser initPopOffsetByCheckMsgInMem innerClientAuthenticationCredentials
+isolateLogEnable iteratorWhenUseRocksdbConsumeQueue kvConfigPath listenPort
+liteEventCheckInterval liteEventFullDispatchDelayTime
+liteEventFullDispatchDelayTimeForWildcardGroup liteLagCountMetricsEnable
+liteLagLatencyCollectEnable liteLagLatencyMetricsEnable liteLagLatencyTopK litePullMessageEnable
+litePullMessageThreadPoolNums litePullThreadPoolQueueCapacity liteSubscriptionCheckInterval
+liteSubscriptionCheckTimeoutMills liteTtlCheckInterval loadBalancePollNameServerInterval
+loadBalanceProcessorThreadPoolNums loadBalanceThreadPoolQueueCapacity lockInStrictMode
+logicQueueForceSwapMapInterval logicQueueSwapMapInterval logicQueueSwapMapReserveFileNum
+logicalDiskSpaceCleanForciblyThreshold longPollingEnable mappedFileSize mappedFileSizeCommitLog
+mappedFileSizeConsumeQueue mappedFileSizeConsumeQueueExt mappedFileSizeTimerLog
+mappedFileSwapEnable mapperFileSizeBatchConsumeQueue maxAsyncPutMessageRequests
+maxBatchDeleteFilesNum maxChecksumRange maxClientEventCount maxConsumeQueueScan
+maxErrorRateOfBloomFilter maxFilterMessageSize maxHaTransferByteInSecond maxHashSlotNum
+maxIndexNum maxLiteSubscriptionCount maxLmqConsumeQueueNum maxMessageFilterNumForNotification
+maxMessageSize maxMsgsNumBatch maxOffsetMapSize maxPopPollingSize
+maxReconnectIntervalTimeSeconds maxRecoveryCommitlogFiles maxRocksDBIndexQueryDays
+maxSlaveResendLength maxStatsIdleTimeInMinutes maxTopicLength maxTransferBytesOnMessageInDisk
+maxTransferBytesOnMessageInMemory maxTransferCountOnMessageInDisk
+maxTransferCountOnMessageInMemory memTableFlushIntervalMs messageDelayLevel messageIndexEnable
+messageIndexSafe messageStorePlugIn metricGrpcExporterIntervalInMills
+metricGrpcExporterTimeOutInMills metricLoggingExporterIntervalInMills
+metricsExportBatchMaxDataPoints metricsExporterType metricsGrpcExporterHeader
+metricsGrpcExporterTarget metricsInDelta metricsLabel metricsOtelCardinalityLimit
+metricsPromExporterHost metricsPromExporterPort migrateAuthFromV1Enabled minInSyncReplicas
+minLiteTTl msgTraceTopicName namesrvAddr needWaitForService notifyBrokerRoleChanged
+notifyConsumerIdsChangedEnable notifyMinBrokerIdChanged offsetCheckInSlave orderMessageEnable
+osPageCacheBusyTimeOutMills persistConsumerOffsetIncrementally popCkMaxBufferSize
+popCkOffsetMaxQueueSize popCkStayBufferTime popCkStayBufferTimeOut popConsumerFSServiceInit
+popConsumerKVServiceEnable popConsumerKVServiceInit popConsumerKVServiceLog
+popFromRetryProbability popFromRetryProbabilityForPriority popInflightMessageThreshold
+popLongPollingForceNotifyInterval popPollingMapExpireTimeSeconds popPollingMapSize
+popPollingSize popResponseReturnActualRetryTopic popReviveConcurrency popReviveMaxAttemptTimes
+popReviveMaxReturnSizePerRead popReviveSkipIfGroupAbsent preferredLeaderId printChannelGroups
+printChannelGroupsMinNum priorityOrderAsc processReadEvent processReplyMessageThreadPoolNums
+productEnvName pullBatchMaxMessageCount pullMessageThreadPoolNums pullThreadPoolQueueCapacity
+putConsumeQueueDataByFileChannel putMessageFutureThreadPoolNums putMessageTimeout
+putMsgIndexHightWater putThreadPoolQueueCapacity queryMessageThreadPoolNums
+queryThreadPoolQueueCapacity readOnlyCommitLogStorePaths readUnCommitted
+realTimeNotifyConsumerChange realTimePersistRocksDBConfig recallMessageEnable
+recheckReputOffsetFromCq recoverConcurrently recoverThreadPoolNums redeleteHangedFileInterval
+regionId registerBrokerTimeoutMills registerNameServerPeriod rejectPullConsumerEnable
+rejectTransactionMessage replicasPerDiskPartition replyThreadPoolQueueCapacity
+retrieveMessageFromPopRetryTopicV1 returnOrderTopicConfigToBroker reviveAckWaitMs reviveInterval
+reviveMaxSlow reviveQueueNum reviveScanTime rocketmqHome rocksdbCQDoubleWriteEnable
+rocksdbCompressionType rocksdbFlushWalFrequency rocksdbWalFileRollingThreshold
+sampleCountThreshold sampleSteps scanAvailableNameSrv scanInactiveMasterInterval
+scanNotActiveBrokerInterval scheduleAsyncDeliverMaxPendingLimit
+scheduleAsyncDeliverMaxResendNum2Blocked searchBcqByCacheEnable sendHeartbeatTimeoutMillis
+sendMessageThreadPoolNums sendThreadPoolQueueCapacity serverAsyncSemaphoreValue
+serverCallbackExecutorThreads serverChannelMaxIdleTimeSeconds serverLoadBalancerEnable
+serverNettyWorkerGroupEnable serverOnewaySemaphoreValue serverPooledByteBufAllocatorEnable
+serverSelectorThreads serverSocketBacklog serverSocketRcvBufSize serverSocketSndBufSize
+serverWorkerThreads sharedByteBufferNum shortPollingTimeMills shutdownWaitTimeSeconds
+skipPreOnline skipWhenCKRePutReachMaxTimes slaveReadEnable slaveTimeout socksProxyConfig
+spinLockCollisionRetreatOptimalDegree splitMetadataSize splitRegistrationSize
+startAcceptSendRequestTimeStamp statRocksDBCQIntervalSec
+statefulAuthenticationCacheExpiredSecond statefulAuthenticationCacheMaxNum
+statefulAuthorizationCacheExpiredSecond statefulAuthorizationCacheMaxNum storePathBrokerIdentity
+storePathCommitLog storePathDLedgerCommitLog storePathEpochFile storePathRootDir
+storeReplyMessageEnable storeType subscriptionExpiredTimeout supportActingMaster
+syncBrokerMemberGroupPeriod syncBrokerMetadataPeriod syncControllerMetadataPeriod
+syncFlushTimeout syncFromLastFile syncMasterFlushOffsetWhenStartup timerColdDataCheckIntervalMs
+timerCongestNumEachSlot timerEnableCheckMetrics timerEnableRetryUntilSuccess
+timerFlushIntervalMs timerGetMessageThreadNum timerInterceptDelayLevel timerMaxDelaySec
+timerMetricSmallThreshold timerPrecisionMs timerProgressLogIntervalMs timerPutMessageThreadNum
+timerRecallToTimeWheelEnable timerRecallToTimelineEnable timerReputServiceCorePoolSize
+timerReputServiceMaxPoolSize timerReputServiceQueueCapacity timerRocksDBEnable
+timerRocksDBPrecisionMs timerRocksDBRollIntervalHours timerRocksDBRollMaxTps
+timerRocksDBRollRangeHours timerRocksDBStopScan timerRocksDBTimeExpiredMaxTps
+timerRollWindowSlot timerSkipUnknownError timerStopEnqueue timerWheelEnable
+timerWheelSnapshotFlush timerWheelSnapshotIntervalMs topicQueueLockNum totalReplicas traceOn
+traceTopicEnable transRocksDBEnable transWriteOriginTransHalfEnable transactionCheckInterval
+transactionCheckMax transactionCheckRocksdbCoreThreads transactionCheckRocksdbMaxThreads
+transactionCheckRocksdbQueueCapacity transactionMetricFlushInterval transactionOpBatchInterval
+transactionOpMsgMaxSize transactionTimeOut transferMsgByHeap transientStorePoolEnable
+transientStorePoolSize travelCqFileNumWhenGetMessage unRegisterBrokerQueueCapacity
+updateNameServerAddrPeriod useABSLock useEpollNativeSelector useMessageFilterForNotification
+usePIDColdCtrStrategy useReentrantLockWhenPutMessage useSeparateRetryQueue
+useSeparateStorePathForRocksdbCQ useServerSideResetOffset useSingleRocksDBForAllConfigs
+useStaticSubscription useTLS userCacheExpiredSecond userCacheMaxNum userCacheRefreshSecond
+validateSystemTopicWhenUpdateTopic waitSecondsForService waitTimeMillsInAckQueue
+waitTimeMillsInAdminBrokerQueue waitTimeMillsInHeartbeatQueue waitTimeMillsInLitePullQueue
+waitTimeMillsInPullQueue waitTimeMillsInSendQueue waitTimeMillsInTransactionQueue
+wakeCommitWhenPutMessage wakeFlushWhenPutMessage warmMapedFileEnable writeBufferHighWaterMark
+writeBufferLowWaterMark writeWithoutMmap
+";
+
+/// Settings that must have one of these values; any other asks for what is not there.
+const ONLY: [(&str, &[&str], &str); 8] = [
+    ("authenticationEnabled", &["false"], "this version has no authentication"),
+    ("authorizationEnabled", &["false"], "this version has no authorization"),
+    ("brokerRole", &["ASYNC_MASTER", "SYNC_MASTER"], "this version has no replicas"),
+    ("enableControllerInNamesrv", &["false"], "this version has no controller"),
+    ("enableControllerMode", &["false"], "this version has no controller"),
+    ("enableDLegerCommitLog", &["false"], "this version has no replicas"),
+    ("inSyncReplicas", &["1"], "this version has no replicas"),
+    ("storeType", &["default"], "this version keeps its messages in files"),
+];
+
+/// All of them.
+pub(crate) fn all() -> impl Iterator<Item = &'static str> {
+    KEYS.split_ascii_whitespace()
+}
+
+/// Whether it is one of them.
+pub(crate) fn is_known(key: &str) -> bool {
+    all().any(|known| known == key)
+}
+
+/// Why a setting that has no effect here must not be passed over, if so.
+pub(crate) fn objection(key: &str, value: &str) -> Option<&'static str> {
+    let (_, harmless, why) = ONLY.iter().find(|(name, ..)| *name == key)?;
+    let is_harmless = harmless.iter().any(|text| text.eq_ignore_ascii_case(value));
+    (!is_harmless).then_some(*why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_order_and_there_once() {
+        let names: Vec<_> = all().collect();
+        assert!(names.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(is_known("storePathCommitLog") && is_known("serverWorkerThreads"));
+        assert!(ONLY.iter().all(|(key, ..)| is_known(key)));
+    }
+
+    #[test]
+    fn promises_that_are_not_kept_are_objected_to() {
+        assert_eq!(objection("brokerRole", "ASYNC_MASTER"), None);
+        assert_eq!(objection("brokerRole", "SLAVE"), Some("this version has no replicas"));
+        assert!(objection("authenticationEnabled", "true").is_some());
+        assert_eq!(objection("useTLS", "true"), None);
+    }
+}
