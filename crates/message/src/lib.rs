@@ -31,7 +31,7 @@ pub mod subscription;
 pub mod sys_flag;
 
 pub use compact_str::CompactString;
-pub use message::{Message, MessageView};
+pub use message::{DecodeError, Message, MessageView};
 pub use offset::{PhysicalOffset, QueueOffset, Timestamp};
 pub use properties::Properties;
 pub use queue::MessageQueue;
