@@ -90,9 +90,9 @@ mod tests {
             index: Timestamp(7),
             replication: [4, 5, 6],
         };
-        std::fs::write(&path, b"short").unwrap();
+        SystemDisk.write(&path, b"short").unwrap();
         checkpoint.save(&SystemDisk, &path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), 4096);
+        assert_eq!(SystemDisk.read(&path).unwrap().len(), 4096);
         assert_eq!(Checkpoint::load(&SystemDisk, &path).unwrap(), checkpoint);
         assert_eq!(checkpoint.min_timestamp(), Timestamp(5000));
     }

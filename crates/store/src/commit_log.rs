@@ -4,7 +4,8 @@
 //! what is staged, syncs it, and moves the two marks: *visible* (readers) and *durable* (power
 //! loss). With `SYNC_FLUSH` they move together. [`recovery`] finds the end after a start.
 
-pub(crate) mod flush;
+mod checksum;
+mod flush;
 pub(crate) mod recovery;
 pub(crate) mod writer;
 
@@ -43,6 +44,8 @@ pub(crate) struct CommitLog {
     mode: FlushDiskType,
     limits: Limits,
     delays: DelayLevels,
+    /// Whether each record gets a checksum of all its bytes.
+    seals: bool,
     clock: Arc<dyn Clock>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) queues: Arc<QueueTable>,
@@ -75,6 +78,7 @@ impl CommitLog {
                 record: config.max_message_size + (64 << 10),
             },
             delays,
+            seals: config.enabled_append_prop_crc,
             clock,
             gate: Arc::default(),
             queues,

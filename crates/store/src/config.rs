@@ -77,6 +77,13 @@ pub struct Config {
     /// Whether recovery checks the bodies' checksums.
     #[serde(rename = "checkCRCOnRecover")]
     pub check_crc_on_recover: bool,
+    /// Whether each record gets a checksum of all its bytes, as property `__CRC32#`.
+    #[serde(rename = "enabledAppendPropCRC")]
+    pub enabled_append_prop_crc: bool,
+    /// Whether recovery takes only records with that checksum. All records of the log must have
+    /// been written with the setting above.
+    #[serde(rename = "forceVerifyPropCRC")]
+    pub force_verify_prop_crc: bool,
     /// Whether an unreadable part of the log that is followed by valid messages is cut off with
     /// them. Only for an operator who has decided to lose them; not a setting of Apache's.
     pub cut_damaged_log: bool,
@@ -115,6 +122,8 @@ impl Default for Config {
             message_delay_level: "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"
                 .to_owned(),
             check_crc_on_recover: true,
+            enabled_append_prop_crc: false,
+            force_verify_prop_crc: false,
             cut_damaged_log: false,
             memory_size: 8 << 30,
         }

@@ -16,7 +16,7 @@ use rmq_runtime::World;
 
 use crate::api::QueueKey;
 use crate::checkpoint::Checkpoint;
-use crate::commit_log::recovery::{self, Scanned};
+use crate::commit_log::recovery::{self, Check, Scanned};
 use crate::commit_log::{CommitLog, Recovered};
 use crate::config::Config;
 use crate::consume_queue::{Applied, QueueTable, Unit, partition};
@@ -168,7 +168,7 @@ impl Recovery<'_> {
         }
         let expected = self.clean && self.progress.as_ref().is_some_and(|it| it.log == scanned.end);
         if !expected {
-            recovery::cut(self.segments, scanned.end, self.config.cut_damaged_log)?;
+            recovery::cut(self.segments, scanned.end, self.config)?;
         }
         self.fit_queues(scanned.end)?;
         Ok(scanned)
@@ -188,7 +188,22 @@ impl Recovery<'_> {
             }
             any = true;
         }
+        self.remove_deleted_queues()?;
         Ok(any)
+    }
+
+    /// Removes what a deletion that was interrupted has left: queues that the progress does not
+    /// know although they end before it.
+    fn remove_deleted_queues(&self) -> io::Result<()> {
+        let Some(progress) = &self.progress else { return Ok(()) };
+        for queue in self.queues.all() {
+            let known = self.known.contains(&queue.key);
+            if !known && queue.visible() > 0 && queue.state().log_end <= progress.log {
+                tracing::info!(queue = %queue.key, "the deletion of its topic is completed");
+                self.queues.reset(&queue)?;
+            }
+        }
+        Ok(())
     }
 
     /// Where to look from.
@@ -218,8 +233,8 @@ impl Recovery<'_> {
     /// Applies records to their queues. `gap` tells whether a queue misses entries before one.
     fn scan(&self, from: u64, to: u64, fill: bool, gap: &mut bool) -> io::Result<Scanned> {
         let synced_to = self.progress.as_ref().map_or(0, |it| it.log);
-        let check_crc = self.config.check_crc_on_recover && to == u64::MAX;
-        recovery::scan(self.segments, from, to, check_crc, |record| {
+        let check = if to == u64::MAX { Check::of(self.config) } else { Check::Form };
+        recovery::scan(self.segments, from, to, check, |record| {
             let Some((key, offset, unit)) = entry(record, self.delays) else { return Ok(()) };
             let known = self.progress.is_none() || self.known.contains(&key);
             if !known && record.physical_offset.0 < synced_to {

@@ -176,23 +176,22 @@ impl SegmentedLog {
         Ok(())
     }
 
-    /// Removes the first file when it is not the last and `gone` says so of its last change.
-    pub(crate) fn remove_first_if(&self, gone: impl Fn(SystemTime) -> bool) -> io::Result<bool> {
+    /// Whether there is a first file that is not the last, and whose last change is such.
+    pub(crate) fn first_has(&self, such: impl Fn(SystemTime) -> bool) -> io::Result<bool> {
         let first = {
             let segments = self.segments.read();
             match segments.front() {
-                Some(first) if segments.len() > 1 => Arc::clone(first),
+                Some(first) if segments.len() > 1 => layout::file_name(first.start),
                 _ => return Ok(false),
             }
         };
-        let name = layout::file_name(first.start);
-        let modified = self.disk.list(&self.dir)?.into_iter().find(|entry| entry.name == name);
-        if modified.is_some_and(|entry| !gone(entry.modified)) {
-            return Ok(false);
-        }
-        // Readers lose it first, so that none opens a file that is about to go (INV-10).
-        self.segments.write().pop_front();
-        self.disk.remove(&first.path)?;
-        Ok(true)
+        let entries = self.disk.list(&self.dir)?;
+        Ok(entries.iter().find(|entry| entry.name == first).is_none_or(|it| such(it.modified)))
+    }
+
+    /// Removes the first file. Readers lose it before the disk does (INV-10).
+    pub(crate) fn remove_first(&self) -> io::Result<()> {
+        let first = self.segments.write().pop_front();
+        first.map_or(Ok(()), |first| self.disk.remove(&first.path))
     }
 }

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use rmq_message::Timestamp;
 use rmq_message::record::{BLANK_LEN, Head, RecordError, RecordView, head};
 
+use super::checksum;
+use crate::config::Config;
 use crate::local::OpenError;
 use crate::segmented_log::{Segment, SegmentedLog};
 
@@ -25,15 +27,37 @@ pub(crate) struct Scanned {
     pub(crate) records: u64,
 }
 
-/// The record that stands at a position, checked as far as it can be.
-fn verify(bytes: &[u8], at: u64, check_crc: bool) -> Result<RecordView<'_>, RecordError> {
+/// What of a record is checked, besides that its parts fit and that it says where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    Form,
+    Body,
+    /// The checksum of everything, which must be there.
+    Whole,
+}
+
+impl Check {
+    pub(crate) fn of(config: &Config) -> Self {
+        match config {
+            Config { force_verify_prop_crc: true, .. } => Self::Whole,
+            Config { check_crc_on_recover: true, .. } => Self::Body,
+            _ => Self::Form,
+        }
+    }
+}
+
+/// The record that stands at a position.
+fn verify(bytes: &[u8], at: u64, check: Check) -> Result<RecordView<'_>, RecordError> {
     let record = RecordView::parse(bytes)?;
     if record.physical_offset.0 != at {
         // Left over from another place or time.
         return Err(RecordError::Lengths { total: record.total_len });
     }
-    if check_crc {
-        record.verify()?;
+    match check {
+        Check::Form => {}
+        Check::Body => record.verify()?,
+        Check::Whole if checksum::is_sealed(bytes.get(..record.total_len).unwrap_or_default()) => {}
+        Check::Whole => return Err(RecordError::Checksum),
     }
     Ok(record)
 }
@@ -43,7 +67,7 @@ pub(crate) fn scan(
     log: &SegmentedLog,
     from: u64,
     to: u64,
-    check_crc: bool,
+    check: Check,
     mut on_record: impl FnMut(&RecordView<'_>) -> io::Result<()>,
 ) -> io::Result<Scanned> {
     let mut scanned = Scanned { end: from, last_timestamp: Timestamp(0), records: 0 };
@@ -58,7 +82,7 @@ pub(crate) fn scan(
                 scanned.end = segment.end();
                 break;
             }
-            let Ok(record) = verify(rest, scanned.end, check_crc) else { return Ok(scanned) };
+            let Ok(record) = verify(rest, scanned.end, check) else { return Ok(scanned) };
             on_record(&record)?;
             rest = rest.get(record.total_len..).unwrap_or_default();
             scanned.end += record.total_len as u64;
@@ -84,7 +108,7 @@ fn ends_file(rest: &[u8], has_next: bool) -> bool {
 /// The first record of a file, if it has a valid one.
 pub(crate) fn first_timestamp(segment: &Segment) -> io::Result<Option<Timestamp>> {
     let bytes = rest_of(segment, segment.start)?;
-    Ok(verify(&bytes, segment.start, true).ok().map(|record| record.store_timestamp))
+    Ok(verify(&bytes, segment.start, Check::Body).ok().map(|record| record.store_timestamp))
 }
 
 /// Whether a record, the end of a file, or nothing at all stands at a position.
@@ -94,7 +118,7 @@ pub(crate) fn is_boundary(log: &SegmentedLog, at: u64) -> io::Result<bool> {
     };
     let bytes = rest_of(&segment, at)?;
     let nothing = bytes.iter().take(BLANK_LEN).all(|byte| *byte == 0);
-    Ok(nothing || ends_file(&bytes, true) || verify(&bytes, at, true).is_ok())
+    Ok(nothing || ends_file(&bytes, true) || verify(&bytes, at, Check::Body).is_ok())
 }
 
 /// What lies behind the end.
@@ -106,7 +130,7 @@ struct Remains {
     written: Vec<(Arc<Segment>, u64, usize)>,
 }
 
-fn survey(log: &SegmentedLog, end: u64) -> io::Result<Remains> {
+fn survey(log: &SegmentedLog, end: u64, check: Check) -> io::Result<Remains> {
     let mut remains = Remains::default();
     for segment in log.all() {
         if segment.end() <= end {
@@ -127,7 +151,8 @@ fn survey(log: &SegmentedLog, end: u64) -> io::Result<Remains> {
                 let position = first + at as u64;
                 remains.written.push((Arc::clone(&segment), position, chunk.len()));
                 if remains.record.is_none() {
-                    remains.record = find_record(&bytes, at, chunk.len(), segment.start + first);
+                    remains.record =
+                        find_record(&bytes, at, chunk.len(), segment.start + first, check);
                 }
             }
             at += chunk.len();
@@ -138,7 +163,7 @@ fn survey(log: &SegmentedLog, end: u64) -> io::Result<Remains> {
 
 /// The first valid record that begins in a stretch of `bytes`, whose first byte has position
 /// `start` in the log.
-fn find_record(bytes: &[u8], from: usize, len: usize, start: u64) -> Option<u64> {
+fn find_record(bytes: &[u8], from: usize, len: usize, start: u64, check: Check) -> Option<u64> {
     (from..from + len).find_map(|at| {
         let rest = bytes.get(at..)?;
         // All magics begin alike; most places end here.
@@ -146,18 +171,18 @@ fn find_record(bytes: &[u8], from: usize, len: usize, start: u64) -> Option<u64>
             return None;
         }
         let position = start + at as u64;
-        verify(rest, position, true).is_ok().then_some(position)
+        verify(rest, position, check).is_ok().then_some(position)
     })
 }
 
 /// Ends the log at `end`: what lies behind is zeroed and synced, later files are removed. Refuses
-/// when a valid record lies behind, unless the operator has decided (`force`).
-pub(crate) fn cut(log: &SegmentedLog, end: u64, force: bool) -> Result<(), OpenError> {
-    let remains = survey(log, end)?;
+/// when a valid record lies behind, unless the operator has decided (`cutDamagedLog`).
+pub(crate) fn cut(log: &SegmentedLog, end: u64, config: &Config) -> Result<(), OpenError> {
+    let remains = survey(log, end, Check::of(config))?;
     if let Some(next) = remains.record {
         let path = log.find(end).map_or_else(|| log.dir().to_owned(), |it| it.path.clone());
         let (at, next) = (rmq_message::PhysicalOffset(end), rmq_message::PhysicalOffset(next));
-        if !force {
+        if !config.cut_damaged_log {
             return Err(OpenError::Damaged { path, at, next });
         }
         tracing::error!(path = %path.display(), %at, %next, "cutting the log before valid messages, as configured");
@@ -166,7 +191,7 @@ pub(crate) fn cut(log: &SegmentedLog, end: u64, force: bool) -> Result<(), OpenE
     let keep = if end == log.min() { end + 1 } else { end };
     log.remove_from(keep)?;
     let last = log.last();
-    let zeros = vec![0; CHUNK];
+    let zeros = vec![0; remains.written.iter().map(|(_, _, len)| *len).max().unwrap_or(0)];
     for (segment, position, len) in remains.written.iter().rev() {
         if last.as_ref().is_some_and(|last| last.start == segment.start) {
             let bytes = zeros.get(..*len).unwrap_or_default();

@@ -8,7 +8,7 @@ use rmq_message::record::{self, BLANK_LEN, NewRecord, Placement};
 use rmq_message::{PhysicalOffset, QueueOffset, Timestamp, sys_flag};
 use smallvec::SmallVec;
 
-use super::CommitLog;
+use super::{CommitLog, checksum};
 use crate::api::{AppendError, AppendReceipt, QueueKey};
 use crate::config::FlushDiskType;
 use crate::consume_queue::{Queue, Unit};
@@ -88,6 +88,8 @@ impl Writer {
 struct Measured {
     len: usize,
     crc: u32,
+    /// The properties with room for the record's checksum, if it gets one.
+    properties: Option<checksum::Text>,
 }
 
 impl CommitLog {
@@ -119,12 +121,14 @@ impl CommitLog {
                 let (len, max) = (record.body.len(), self.limits.body);
                 return Err(AppendError::TooLarge { len, max });
             }
-            let len = NewRecord { topic: &key.topic, ..*record }.encoded_len()?;
+            let properties = self.seals.then(|| checksum::with_room(record.properties));
+            let text = properties.as_deref().unwrap_or(record.properties);
+            let len = NewRecord { topic: &key.topic, properties: text, ..*record }.encoded_len()?;
             if len > self.limits.record {
                 return Err(AppendError::TooLarge { len, max: self.limits.record });
             }
             total = total.saturating_add(len);
-            measured.push(Measured { len, crc: record::crc(record.body) });
+            measured.push(Measured { len, crc: record::crc(record.body), properties });
         }
         let max = usize::try_from(self.segments.segment_len()).unwrap_or(usize::MAX) - BLANK_LEN;
         match total {
@@ -174,12 +178,18 @@ impl CommitLog {
                 physical_offset: PhysicalOffset(at),
                 store_timestamp,
             };
-            NewRecord { topic: &queue.key.topic, queue_id: queue.key.queue_id, ..*record }.encode(
-                &mut writer.staged.bytes,
-                measured.len,
-                measured.crc,
-                place,
-            );
+            let record = NewRecord {
+                topic: &queue.key.topic,
+                queue_id: queue.key.queue_id,
+                properties: measured.properties.as_deref().unwrap_or(record.properties),
+                ..*record
+            };
+            let bytes = &mut writer.staged.bytes;
+            let start = bytes.len();
+            record.encode(bytes, measured.len, measured.crc, place);
+            if measured.properties.is_some() {
+                checksum::seal(bytes.get_mut(start..).unwrap_or_default());
+            }
             writer.position += measured.len as u64;
             if queued {
                 let tags_code = if queue.holds_times {

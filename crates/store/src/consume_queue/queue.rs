@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-use rmq_message::{QueueOffset, name};
+use rmq_message::{QueueOffset, name, record};
 
 use super::files::{FileContext, QueueFiles};
 use super::unit::{UNIT_LEN, Unit};
@@ -15,6 +15,11 @@ use crate::api::QueueKey;
 const STRETCH: usize = 204;
 /// Written entries that stay in RAM for readers who are close behind.
 const KEPT: u64 = 102;
+
+/// Largest number of an entry: its position in files is still a signed number.
+const NUMBER_MAX: u64 = i64::MAX as u64 / UNIT_LEN as u64 - 1;
+/// Bytes of the shortest record.
+const RECORD_MIN: u64 = record::LEN_MIN as u64;
 
 /// The changing part, behind a lock that is held for moments.
 #[derive(Debug, Default)]
@@ -174,7 +179,10 @@ impl Queue {
     /// for what the queue has (INV-13). With `fill`, blanks stand for entries whose records are
     /// lost; an empty queue begins wherever its first record says.
     pub(crate) fn apply(&self, offset: QueueOffset, unit: Unit, fill: bool) -> Applied {
-        let Ok(number) = u64::try_from(offset.0) else { return Applied::Known };
+        let Some(number) = u64::try_from(offset.0).ok().filter(|number| *number <= NUMBER_MAX)
+        else {
+            return Applied::Known;
+        };
         let mut state = self.state.lock();
         if unit.end() <= state.log_end {
             return Applied::Known;
@@ -191,6 +199,10 @@ impl Queue {
             state.tail_from = number;
             state.written = number;
             self.written.store(number, Ordering::Relaxed);
+        }
+        // No more can be lost than fits between the two records; anything else is no offset.
+        if number - state.end > (unit.physical - state.log_end.min(unit.physical)) / RECORD_MIN {
+            return Applied::Known;
         }
         while state.end < number {
             state.push(Unit::BLANK);

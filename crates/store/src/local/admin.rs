@@ -43,10 +43,14 @@ impl LocalStore {
         let has_expired = |modified: SystemTime| {
             forced || now.duration_since(modified).is_ok_and(|age| age >= kept)
         };
+        if !self.log.segments.first_has(has_expired)? {
+            return Ok(0);
+        }
+        // Queues whose records are about to go must be on disk: their offsets go on.
+        self.save(None)?;
         let mut removed = 0;
-        while removed < config.delete_file_batch_max
-            && self.log.segments.remove_first_if(has_expired)?
-        {
+        while removed < config.delete_file_batch_max && self.log.segments.first_has(has_expired)? {
+            self.log.segments.remove_first()?;
             removed += 1;
         }
         if forced && removed > 0 {
@@ -65,12 +69,10 @@ impl StoreAdmin for LocalStore {
         if forgotten.is_empty() {
             return Ok(0);
         }
-        {
-            // Noted first: a start in between must not take the queues for damaged.
-            let mut saved = self.saved.lock();
-            saved.progress.queues.retain(|queue| queue.topic != topic);
-            saved.progress.save(&*self.world.disk, &self.layout.progress())?;
-        }
+        // Everything of the topic that is in the log lies before the progress that is noted now, so
+        // no recovery brings it back.
+        self.finish_log().map_err(io::Error::other)?;
+        self.save(None)?;
         self.log.queues.remove_files(&forgotten)?;
         Ok(forgotten.len())
     }

@@ -11,7 +11,7 @@ use rmq_runtime::{ClockExt, OnFailure, Stop};
 
 use super::LocalStore;
 use crate::api::{AppendError, StoreAdmin};
-use crate::commit_log::recovery as log_recovery;
+use crate::commit_log::recovery::{self as log_recovery, Check};
 use crate::config::FlushDiskType;
 use crate::progress::{IndexProgress, Progress};
 
@@ -204,8 +204,9 @@ impl LocalStore {
         };
         let from = self.indexed.get().max(self.log.segments.min());
         let to = visible.min(from.saturating_add(INDEX_BATCH));
-        let scanned =
-            log_recovery::scan(&self.log.segments, from, to, false, |record| index.apply(record))?;
+        let scanned = log_recovery::scan(&self.log.segments, from, to, Check::Form, |record| {
+            index.apply(record)
+        })?;
         let mut end = scanned.end;
         if end == from && from < to {
             // A place that cannot be read: on with the next file, as readers of the log do.

@@ -1,4 +1,5 @@
 //! The store through its public door.
+#![expect(clippy::disallowed_methods, reason = "tests look at files and start threads themselves")]
 
 mod append;
 mod faults;

@@ -74,9 +74,10 @@ async fn run(steps: Vec<Step>) {
                 settled.clone_from(&staged);
             }
             Step::DeleteTopic => {
+                opened.store.settle().unwrap();
                 rmq_store::StoreAdmin::delete_topic(&*opened.store, "Goes").unwrap();
                 staged.retain(|queue, _| *queue < 2);
-                settled.retain(|queue, _| *queue < 2);
+                settled.clone_from(&staged);
             }
         }
         for queue in 0..4 {
