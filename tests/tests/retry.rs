@@ -57,7 +57,7 @@ async fn a_failed_message_comes_again_and_then_lies_among_the_dead_letters() -> 
     })
     .await?;
     ensure!(dead.body == "hopeless", "{dead:?}");
-    ensure!(dead.properties.get(property::DLQ_ORIGIN_TOPIC) == Some(TOPIC), "{dead:?}");
+    ensure!(dead.properties.get(property::RETRY_TOPIC) == Some(TOPIC), "{dead:?}");
     // Everything is done: progress is where the queues end, also in the retry topic.
     for topic in [TOPIC.to_owned(), name::retry_topic(GROUP)] {
         eventually("progress", async || {
