@@ -46,30 +46,30 @@ pub(crate) fn unsaved() -> Response {
 
 // Names.
 
-pub(crate) fn bad_topic_name(error: &NameError) -> Response {
+pub(crate) fn bad_topic_name(topic: &str, error: &NameError) -> Response {
+    let topic = echo(topic);
     invalid(match error {
         NameError::Blank { .. } => "The specified topic is blank.".to_owned(),
-        NameError::TooLong { name, max, .. } => {
-            format!("The specified topic: {name}, is longer than topic max length: {max}")
+        NameError::TooLong { max, .. } => {
+            format!("The specified topic: {topic}, is longer than topic max length: {max}")
         }
-        NameError::Illegal { name, .. } => format!(
-            "The specified topic: {}, contains illegal characters, allowing only \
-             ^[%|a-zA-Z0-9_-]+$",
-            echo(name)
+        NameError::Illegal { .. } => format!(
+            "The specified topic: {topic}, contains illegal characters, allowing only \
+             ^[%|a-zA-Z0-9_-]+$"
         ),
     })
 }
 
-pub(crate) fn bad_group_name(error: &NameError) -> Response {
+pub(crate) fn bad_group_name(group: &str, error: &NameError) -> Response {
+    let group = echo(group);
     invalid(match error {
         NameError::Blank { .. } => "The specified group is blank.".to_owned(),
-        NameError::TooLong { name, max, .. } => {
-            format!("The specified group: {name}, is longer than group max length: {max}")
+        NameError::TooLong { max, .. } => {
+            format!("The specified group: {group}, is longer than group max length: {max}")
         }
-        NameError::Illegal { name, .. } => format!(
-            "The specified group: {}, contains illegal characters, allowing only \
-             ^[%|a-zA-Z0-9_-]+$",
-            echo(name)
+        NameError::Illegal { .. } => format!(
+            "The specified group: {group}, contains illegal characters, allowing only \
+             ^[%|a-zA-Z0-9_-]+$"
         ),
     })
 }

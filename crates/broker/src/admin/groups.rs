@@ -56,8 +56,9 @@ impl GroupAdmin {
 
     fn update(&self, config: SubscriptionGroupConfig) -> Result<Option<u64>, Response> {
         let now = Timestamp::from(self.clock.wall());
+        let group = config.group_name.clone();
         self.groups.update(config, now).map_err(|error| match error {
-            UpdateError::Name(error) => reply::bad_group_name(&error),
+            UpdateError::Name(error) => reply::bad_group_name(&group, &error),
             error @ UpdateError::TooMany => reply::failed(error),
         })
     }

@@ -216,7 +216,7 @@ impl TopicAdmin {
 
 fn check(config: &TopicConfig, topics: &TopicTable) -> Result<(), Response> {
     let topic = &config.topic_name;
-    name::validate_topic(topic).map_err(|error| reply::bad_topic_name(&error))?;
+    name::validate_topic(topic).map_err(|error| reply::bad_topic_name(topic, &error))?;
     if topics.is_system(topic) {
         return Err(reply::system_topic(topic));
     }

@@ -15,7 +15,7 @@ use crate::limits;
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     by_id: HashMap<u64, Waiter>,
-    by_queue: HashMap<QueueKey, SmallVec<[u64; 4]>>,
+    by_queue: HashMap<QueueKey, BTreeSet<u64>>,
     by_peer: HashMap<u64, usize>,
     deadlines: BTreeSet<(Monotonic, u64)>,
     next_id: u64,
@@ -53,9 +53,11 @@ impl Waiters {
         let id = self.next_id;
         self.by_peer.insert(request.peer_id, of_peer + 1);
         match self.by_queue.get_mut(request.queue) {
-            Some(ids) => ids.push(id),
+            Some(ids) => {
+                ids.insert(id);
+            }
             None => {
-                self.by_queue.insert(request.queue.clone(), SmallVec::from_iter([id]));
+                self.by_queue.insert(request.queue.clone(), BTreeSet::from([id]));
             }
         }
         self.deadlines.insert((request.deadline, id));
@@ -75,7 +77,7 @@ impl Waiters {
         let Some(waiter) = self.by_id.remove(&id) else { return };
         self.deadlines.remove(&(waiter.deadline, id));
         if let Some(ids) = self.by_queue.get_mut(&waiter.queue) {
-            ids.retain(|other| *other != id);
+            ids.remove(&id);
             if ids.is_empty() {
                 self.by_queue.remove(&waiter.queue);
             }

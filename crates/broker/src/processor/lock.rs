@@ -60,7 +60,7 @@ impl LockRequests {
 }
 
 fn check(group: &str, client_id: &str) -> Result<(), Response> {
-    name::validate_group(group).map_err(|error| reply::bad_group_name(&error))?;
+    name::validate_group(group).map_err(|error| reply::bad_group_name(group, &error))?;
     if client_id.is_empty() || client_id.len() > 1024 {
         return Err(reply::invalid("the client id is empty or too long"));
     }

@@ -104,7 +104,8 @@ impl SendRequests {
         if !self.live.is_writable() && known.is_some_and(|topic| topic.order) {
             return Err(reply::send_forbidden_here(self.identity.address().ip()));
         }
-        name::validate_topic(header.topic).map_err(|error| reply::bad_topic_name(&error))?;
+        name::validate_topic(header.topic)
+            .map_err(|error| reply::bad_topic_name(header.topic, &error))?;
         if !name::is_sendable(header.topic) {
             return Err(reply::topic_not_sendable(header.topic));
         }

@@ -1,0 +1,184 @@
+//! Requests of operators.
+
+use bytes::Bytes;
+use rmq_message::MessageQueue;
+use rmq_remoting::protocol::cluster::{GetBrokerConfig, UpdateBrokerConfig};
+use rmq_remoting::protocol::group::{
+    AllGroupConfigs, DeleteGroup, GetGroupConfig, GroupForbidden, SubscriptionGroupConfig,
+};
+use rmq_remoting::protocol::offset::{AllConsumerOffsets, QueryConsumerOffset};
+use rmq_remoting::protocol::query::QueryMessage;
+use rmq_remoting::protocol::stats::{BrokerRuntime, GetConsumeStats, GetTopicStats, WhoConsumes};
+use rmq_remoting::protocol::topic::{
+    BrokerSystemTopics, CreateTopics, GetTopicConfig, TopicConfig, TopicsByConsumer,
+};
+use rmq_remoting::{RemotingCommand, TypedRequest, request_code, response_code};
+
+use crate::fixture::{Fixture, bodies, config, pull};
+
+async fn with_a_group(fixture: &Fixture) {
+    for number in 0..3 {
+        fixture.send("Orders", &format!("{number}"), "KEYS\u{1}k\u{2}").await;
+    }
+    fixture.pull("Orders", 0, 0).await;
+    let commit = rmq_remoting::protocol::offset::UpdateConsumerOffset {
+        consumer_group: "GC".into(),
+        topic: "Orders".into(),
+        queue_id: 0,
+        commit_offset: 2,
+    };
+    fixture.call(&commit).await;
+}
+
+#[tokio::test]
+async fn tools_see_topics_groups_and_their_progress() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    with_a_group(&fixture).await;
+    let queue = MessageQueue::new("Orders", "broker-a", 0);
+    let topic = fixture.call(&GetTopicStats { topic: "Orders".into() }).await;
+    let row = &topic.offset_table[&queue];
+    assert_eq!((row.min_offset, row.max_offset), (0, 3));
+    assert!(row.last_update_timestamp > 0);
+    let group = GetConsumeStats { consumer_group: "GC".into(), topic: None, topic_list: None };
+    let group = fixture.call(&group).await;
+    let row = &group.offset_table[&queue];
+    assert_eq!((row.broker_offset, row.consumer_offset, row.pull_offset), (3, 2, 3));
+    assert_eq!(fixture.call(&WhoConsumes { topic: "Orders".into() }).await.group_list, ["GC"]);
+    let topics = fixture.call(&TopicsByConsumer { group: "GC".into() }).await;
+    assert_eq!(topics.topic_list, ["Orders"]);
+    assert_eq!(topics.broker_addr.as_deref(), Some("127.0.0.2:21911"));
+    let system = fixture.call(&BrokerSystemTopics).await.topic_list;
+    assert!(system.iter().any(|topic| topic == "TBW102"));
+    let offsets = fixture.call(&AllConsumerOffsets).await;
+    assert_eq!(offsets.offset_table["Orders@GC"][&0], 2);
+    let runtime = fixture.call(&BrokerRuntime).await.table;
+    assert_eq!(runtime["brokerVersionDesc"], "V5_5_0");
+    assert_eq!(runtime["msgPutTotalTodayNow"], "3");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn messages_are_found_by_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    with_a_group(&fixture).await;
+    let end = fixture.store.indexed();
+    let status = rmq_store::StoreAdmin::status(&*fixture.store);
+    end.reached(status.max_physical.0).await.unwrap();
+    let query = QueryMessage {
+        topic: "Orders".into(),
+        key: "k".into(),
+        max_num: 2,
+        begin_timestamp: 0,
+        end_timestamp: i64::MAX,
+        index_type: None,
+        last_key: None,
+        unique_key: None,
+    };
+    let found = fixture.ask(query.to_command()).await;
+    assert_eq!(bodies(&found), ["1", "2"]);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_group_is_forgotten_and_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    with_a_group(&fixture).await;
+    let retry =
+        rmq_remoting::protocol::send::SendMessage { ..crate::fixture::header("%RETRY%GC", "") };
+    assert_eq!(fixture.ask(retry.to_command("again".into())).await.code, 0);
+    let delete = DeleteGroup { group_name: "GC".into(), clean_offset: Some(false) };
+    fixture.call(&delete).await;
+    let gone = GetTopicConfig { topic: "%RETRY%GC".into(), lo: None }.to_command();
+    assert_eq!(fixture.ask(gone).await.code, response_code::TOPIC_NOT_EXIST);
+    let all = AllGroupConfigs { group_seq: None, data_version: None, max_group_num: None };
+    let (_, groups) = fixture.call(&all).await;
+    assert!(!groups.subscription_group_table.contains_key("GC"));
+    let query = QueryConsumerOffset {
+        consumer_group: "GC".into(),
+        topic: "Orders".into(),
+        queue_id: 0,
+        set_zero_if_not_found: None,
+    };
+    assert_eq!(fixture.call(&query).await.offset, 0);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn settings_of_groups_take_effect_and_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    with_a_group(&fixture).await;
+    let closed = SubscriptionGroupConfig {
+        group_name: "GC".into(),
+        consume_enable: false,
+        ..SubscriptionGroupConfig::default()
+    };
+    fixture.call(&closed).await;
+    let refused = fixture.pull("Orders", 0, 0).await;
+    assert_eq!((refused.code, refused.remark()), (16, "subscription group no permission, GC"));
+    assert_eq!(refused.field("forbiddenType"), Some("2"));
+    let forbid =
+        GroupForbidden { group: "GC".into(), topic: "Orders".into(), readable: Some(false) };
+    assert!(!fixture.call(&forbid).await.readable);
+    fixture.stop().await;
+
+    let fixture = Fixture::start(config(dir.path()));
+    let get = GetGroupConfig { group: "GC".into() };
+    assert!(!fixture.call(&get).await.consume_enable);
+    let ask = GroupForbidden { readable: None, ..forbid };
+    assert!(!fixture.call(&ask).await.readable);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn topics_are_made_by_lists_all_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    let topic = |name: &str| TopicConfig { topic_name: name.into(), ..TopicConfig::default() };
+    let create = |names: &[&str]| CreateTopics {
+        topic_config_list: names.iter().map(|name| topic(name)).collect(),
+    };
+    let refused = fixture.ask(create(&["One", "bad topic!"]).to_command()).await;
+    assert_eq!(refused.code, response_code::INVALID_PARAMETER);
+    let get = |name: &str| GetTopicConfig { topic: name.into(), lo: None }.to_command();
+    assert_eq!(fixture.ask(get("One")).await.code, response_code::TOPIC_NOT_EXIST);
+    fixture.call(&create(&["One"])).await;
+    fixture.call(&create(&["One", "Two"])).await;
+    assert_eq!(fixture.ask(get("Two")).await.code, 0);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn settings_change_all_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    let update = |text: &'static str| UpdateBrokerConfig(Bytes::from_static(text.as_bytes()));
+    let refused =
+        fixture.ask(update("autoCreateTopicEnable=false\nlistenPort=1").to_command()).await;
+    assert_eq!(refused.code, response_code::INVALID_PARAMETER);
+    assert_eq!(fixture.send("One", "x", "").await.code, 0);
+    fixture.call(&update("# no more\nautoCreateTopicEnable=false\n")).await;
+    assert_eq!(fixture.send("Two", "x", "").await.code, response_code::TOPIC_NOT_EXIST);
+    let (_, text) = fixture.call(&GetBrokerConfig).await;
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    assert!(text.contains("autoCreateTopicEnable=false\n") && text.contains("listenPort=21911\n"));
+    fixture.call(&update("brokerPermission=2")).await;
+    let refused = fixture.ask(pull("One", 0, 0).to_command()).await;
+    assert_eq!(refused.remark(), "the broker[127.0.0.2] pulling message is forbidden");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn unused_and_expired_files_can_be_cleaned() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    fixture.send("Orders", "x", "").await;
+    for code in [request_code::CLEAN_UNUSED_TOPIC, request_code::CLEAN_EXPIRED_CONSUMEQUEUE] {
+        assert_eq!(fixture.ask(RemotingCommand::request(code)).await.code, 0);
+    }
+    assert_eq!(bodies(&fixture.pull("Orders", 0, 0).await), ["x"]);
+    fixture.stop().await;
+}

@@ -1,0 +1,239 @@
+//! Clients and their groups, over real connections.
+
+use std::sync::Arc;
+
+use rmq_message::MessageQueue;
+use rmq_remoting::protocol::client::{
+    ClientStatus, ConsumerConnections, ConsumerList, DescribeConsumer, GroupStatus,
+    ProducerConnections,
+};
+use rmq_remoting::protocol::heartbeat::{
+    ConsumerGroup, Heartbeat, MessageModel, ProducerGroup, TopicSubscription, UnregisterClient,
+};
+use rmq_remoting::protocol::lock::{LockQueues, UnlockQueues};
+use rmq_remoting::{
+    Client, ClientConfig, Endpoint, Invoker, Peer, Processor, RemotingCommand, Reply, Response,
+    Server, ServerHandle, TypedRequest, request_code,
+};
+use tokio::sync::mpsc;
+
+use crate::fixture::{Fixture, WAIT, ask, call, config};
+
+/// A client that notes what the broker asks of it, and answers.
+struct Heard(mpsc::Sender<RemotingCommand>);
+
+impl Processor for Heard {
+    fn process(&self, _peer: &Arc<Peer>, request: RemotingCommand) -> Reply {
+        let code = request.code;
+        self.0.try_send(request).unwrap();
+        match code {
+            request_code::GET_CONSUMER_STATUS_FROM_CLIENT => {
+                let mut status = rmq_remoting::protocol::client::ConsumerStatus::default();
+                status.message_queue_table.insert(MessageQueue::new("T", "broker-a", 0), 7);
+                Reply::Now(Response::of(&status))
+            }
+            _ => Reply::Now(Response::ok().with_body("I am fine")),
+        }
+    }
+}
+
+struct Remote {
+    client: Arc<Client>,
+    to: Endpoint,
+    /// Accepts for as long as it is held.
+    _server: Arc<ServerHandle>,
+    heard: mpsc::Receiver<RemotingCommand>,
+}
+
+impl Remote {
+    async fn call<R: TypedRequest>(&self, request: &R) -> R::Response {
+        let answer = self.client.invoke(&self.to, request.to_command(), WAIT).await.unwrap();
+        assert_eq!(answer.code, 0, "{:?}", answer.remark);
+        answer.payload().unwrap()
+    }
+
+    /// The next thing the broker asks, told by its code and group.
+    async fn hears(&mut self) -> (i32, String) {
+        let heard = self.heard.recv().await.unwrap();
+        let group = heard.field("consumerGroup").or(heard.field("group")).unwrap_or_default();
+        (heard.code, group.to_owned())
+    }
+}
+
+async fn remotes<const N: usize>(fixture: &Fixture) -> [Remote; N] {
+    let server = Server::builder(fixture.world.clone(), &fixture.tasks)
+        .processor(Arc::clone(&fixture.broker) as _)
+        .start()
+        .await
+        .unwrap();
+    let server = Arc::new(server);
+    let to: Endpoint = server.local_addr().into();
+    std::array::from_fn(|_| {
+        let (tx, heard) = mpsc::channel(100);
+        let client = Client::new(
+            fixture.world.clone(),
+            &fixture.tasks,
+            ClientConfig::default(),
+            Arc::new(Heard(tx)),
+        );
+        Remote { client, to: to.clone(), _server: Arc::clone(&server), heard }
+    })
+}
+
+fn heartbeat(client: &str, topics: &[&str]) -> Heartbeat {
+    let subscription = |topic: &&str| TopicSubscription {
+        sub_string: "*".into(),
+        expression_type: "TAG".into(),
+        topic: (*topic).into(),
+        sub_version: 1,
+        ..TopicSubscription::default()
+    };
+    Heartbeat {
+        client_id: client.into(),
+        consumer_data_set: vec![ConsumerGroup {
+            group_name: "G".into(),
+            subscription_data_set: topics.iter().map(subscription).collect(),
+            ..ConsumerGroup::default()
+        }],
+        producer_data_set: vec![ProducerGroup { group_name: "P".into() }],
+        ..Heartbeat::default()
+    }
+}
+
+const CHANGED: i32 = request_code::NOTIFY_CONSUMER_IDS_CHANGED;
+
+#[tokio::test]
+async fn members_hear_of_every_change_of_their_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    let [mut one, mut two] = remotes(&fixture).await;
+    let changed = (CHANGED, "G".to_owned());
+    one.call(&heartbeat("a", &["T"])).await;
+    assert_eq!(one.hears().await, changed);
+    // Nothing new: nobody is told, so the next word is that of the second member.
+    one.call(&heartbeat("a", &["T"])).await;
+    two.call(&heartbeat("b", &["T"])).await;
+    assert_eq!((one.hears().await, two.hears().await), (changed.clone(), changed.clone()));
+    let list = ConsumerList { consumer_group: "G".into() };
+    assert_eq!(one.call(&list).await.consumer_id_list, ["a", "b"]);
+    // Another topic is a change.
+    two.call(&heartbeat("b", &["T", "U"])).await;
+    assert_eq!((one.hears().await, two.hears().await), (changed.clone(), changed.clone()));
+    let leave = UnregisterClient {
+        client_id: "a".into(),
+        producer_group: Some("P".into()),
+        consumer_group: Some("G".into()),
+    };
+    one.call(&leave).await;
+    assert_eq!(two.hears().await, changed);
+    one.call(&heartbeat("a", &["T"])).await;
+    assert_eq!((one.hears().await, two.hears().await), (changed.clone(), changed.clone()));
+    // A connection that ends is a member that leaves.
+    one.client.disconnect(&one.to);
+    assert_eq!(two.hears().await, changed);
+    assert_eq!(two.call(&list).await.consumer_id_list, ["b"]);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_broadcasting_group_is_not_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    let [mut one] = remotes(&fixture).await;
+    let mut beat = heartbeat("a", &["T"]);
+    beat.consumer_data_set[0].message_model = MessageModel::Broadcasting;
+    one.call(&beat).await;
+    beat.consumer_data_set[0].group_name = "H".into();
+    beat.consumer_data_set[0].message_model = MessageModel::Clustering;
+    one.call(&beat).await;
+    assert_eq!(one.hears().await, (CHANGED, "H".to_owned()));
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_heartbeat_without_subscriptions_is_enough_while_they_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    let connection = fixture.connect();
+    let wanted = |mut beat: Heartbeat, fingerprint, without_sub| {
+        beat.heartbeat_fingerprint = fingerprint;
+        beat.without_sub = without_sub;
+        let connection = &connection;
+        async move { call(connection, &beat).await.subscription_changed }
+    };
+    assert_eq!(wanted(heartbeat("a", &["T"]), 0, false).await, Some(true));
+    assert_eq!(wanted(heartbeat("a", &["T"]), 7, false).await, Some(false));
+    assert_eq!(wanted(heartbeat("a", &[]), 7, true).await, Some(false));
+    assert_eq!(wanted(heartbeat("a", &[]), 8, true).await, Some(true));
+    let described = ConsumerConnections { consumer_group: "G".into() };
+    let described = call(&connection, &described).await;
+    assert!(described.subscription_table.contains_key("T"));
+    // A broker that knows nothing asks for everything.
+    let other = fixture.connect();
+    let mut beat = heartbeat("b", &[]);
+    beat.heartbeat_fingerprint = 7;
+    beat.without_sub = true;
+    assert_eq!(call(&other, &beat).await.subscription_changed, Some(true));
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn tools_reach_a_client_through_the_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    let [mut one] = remotes(&fixture).await;
+    one.call(&heartbeat("a", &["T"])).await;
+    assert_eq!(one.hears().await.0, CHANGED);
+    let describe = DescribeConsumer {
+        consumer_group: "G".into(),
+        client_id: "a".into(),
+        jstack_enable: Some(false),
+    };
+    let answer = fixture.ask(describe.to_command()).await;
+    assert_eq!((answer.code, &answer.body[..]), (0, &b"I am fine"[..]));
+    assert_eq!(one.hears().await, (DescribeConsumer::CODE, "G".to_owned()));
+    let status = GroupStatus { topic: "T".into(), group: "G".into(), client_addr: None };
+    let status = fixture.call(&status).await;
+    assert_eq!(status.consumer_table["a"].values().copied().collect::<Vec<_>>(), [7]);
+    assert_eq!(one.hears().await, (ClientStatus::CODE, "G".to_owned()));
+    let producers = ProducerConnections { producer_group: "P".into() };
+    assert_eq!(fixture.call(&producers).await.connection_set[0].client_id, "a");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_queue_has_one_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    fixture.send("Orders", "x", "").await;
+    let queues = |ids: &[i32]| -> Vec<_> {
+        ids.iter().map(|id| MessageQueue::new("Orders", "broker-a", *id)).collect()
+    };
+    let lock = |client: &str, ids: &[i32]| LockQueues {
+        client_id: client.into(),
+        consumer_group: "G".into(),
+        mq_set: queues(ids),
+        only_this_broker: false,
+    };
+    assert_eq!(fixture.call(&lock("a", &[0, 1])).await.lock_ok_mq_set, queues(&[0, 1]));
+    assert_eq!(fixture.call(&lock("b", &[1, 2])).await.lock_ok_mq_set, queues(&[2]));
+    // Queues that are not there cannot be locked.
+    assert_eq!(fixture.call(&lock("b", &[99, -1])).await.lock_ok_mq_set, queues(&[]));
+    let unlock = UnlockQueues {
+        client_id: "a".into(),
+        consumer_group: "G".into(),
+        mq_set: queues(&[1]),
+        only_this_broker: false,
+    };
+    fixture.call(&unlock).await;
+    assert_eq!(fixture.call(&lock("b", &[0, 1])).await.lock_ok_mq_set, queues(&[1]));
+    fixture.stop().await;
+
+    // Owners stay owners over a restart.
+    let fixture = Fixture::start(config(dir.path()));
+    assert_eq!(fixture.call(&lock("c", &[0, 1])).await.lock_ok_mq_set, queues(&[]));
+    let connection = fixture.connect();
+    let mine = ask(&connection, lock("a", &[0]).to_command()).await;
+    assert_eq!(mine.code, 0);
+    fixture.stop().await;
+}

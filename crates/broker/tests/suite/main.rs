@@ -1,0 +1,12 @@
+//! The broker through its public door: recorded requests of Apache's tools and clients, the
+//! conversations of producers and consumers, restarts, foreign input. Over a real store.
+
+mod admin;
+mod clients;
+mod delay;
+mod fixture;
+mod foreign;
+mod golden;
+mod pull;
+mod register;
+mod send;
