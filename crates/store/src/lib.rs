@@ -45,4 +45,4 @@ pub use api::{
     ReadRequest, ReadStatus, StoreAdmin, StoreStatus,
 };
 pub use config::{Config, ConfigError, FlushDiskType};
-pub use local::{LocalStore, OpenError, StopError};
+pub use local::{Chore, LocalStore, OpenError, StopError};

@@ -2,6 +2,7 @@
 
 mod admin;
 mod background;
+mod chores;
 mod close;
 
 use std::ops::Range;
@@ -30,6 +31,7 @@ use crate::progress::Progress;
 use crate::read::Reader;
 use crate::recovery;
 
+pub use chores::Chore;
 pub use close::StopError;
 
 /// Why a store does not open.
@@ -114,6 +116,18 @@ impl LocalStore {
     /// Opens the store of `config.store_path_root_dir`, creates it when there is none, and
     /// recovers it. Blocks; must be called inside a runtime, on which its tasks then run.
     pub fn open(world: &World, tasks: &Tasks, config: Config) -> Result<Arc<Self>, OpenError> {
+        let store = Self::open_still(world, tasks, config)?;
+        store.start()?;
+        Ok(store)
+    }
+
+    /// Like [`open`](Self::open), but nothing runs in the background: the caller does the work
+    /// piece by piece, see [`work`](Self::work). For simulations.
+    pub fn open_still(
+        world: &World,
+        tasks: &Tasks,
+        config: Config,
+    ) -> Result<Arc<Self>, OpenError> {
         config.validate()?;
         let layout = Layout::new(&config.store_path_root_dir);
         let disk = &world.disk;
@@ -142,7 +156,6 @@ impl LocalStore {
             lock: Mutex::new(Some(lock)),
         });
         store.save(None)?;
-        store.start()?;
         Ok(store)
     }
 

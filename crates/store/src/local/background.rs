@@ -135,7 +135,8 @@ impl LocalStore {
             seen = self.log.visible.get();
             let started = self.world.clock.monotonic();
             let (store, save) = (Arc::clone(&self), started >= save_due);
-            self.tasks.blocking(move || store.write_derived(save)).await;
+            // A failure closes the store until a later turn succeeds.
+            let _written = self.tasks.blocking(move || store.write_derived(save)).await;
             if save {
                 let now = self.world.clock.monotonic();
                 save_due = now + now.since(started) * SAVE_SHARE;
@@ -143,13 +144,14 @@ impl LocalStore {
         }
     }
 
-    fn write_derived(&self, save: bool) {
+    pub(super) fn write_derived(&self, save: bool) -> io::Result<()> {
         let written = if save { self.save(None) } else { self.log.queues.write_all() };
-        let problem = written.err().map(|error| {
+        let problem = written.as_ref().err().map(|error| {
             tracing::error!(%error, "cannot write consume queues or progress");
             format!("{error}; nothing is taken until consume queues can be written").into()
         });
         self.log.gate.set_queues(problem);
+        written
     }
 
     /// Syncs the log and everything derived, then notes how far they are. `index` is only known
