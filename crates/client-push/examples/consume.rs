@@ -1,11 +1,14 @@
 //! A consumer for runs together with other clients: says what it gets and what it owns.
 //!
 //! ```text
+//! READY
+//! ASSIGNED <topic> [<broker>:<queue id>,...]          all its queues of the topic, at each change
 //! GOT <queue id> <queue offset> <attempts> <topic> <body>
-//! ASSIGNED [<queue ids, sorted>] <topic>
+//! STOPPED
 //! ```
 //!
-//! Ends gracefully at SIGTERM and Ctrl-C.
+//! Dots at the end of a body are shown as `~` and the length of the whole body. A group without
+//! progress begins at the beginning. Ends gracefully at SIGTERM and Ctrl-C.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -43,9 +46,9 @@ struct Args {
     /// Name of the client instance.
     #[arg(long)]
     instance: Option<String>,
-    /// Begin at the beginning when the group has no progress.
-    #[arg(long)]
-    from_first: bool,
+    /// Calls of the listener at once.
+    #[arg(long, default_value_t = 20)]
+    threads: u32,
 }
 
 #[expect(clippy::print_stdout, reason = "that is what it is for")]
@@ -56,13 +59,19 @@ fn say(line: &str) {
     }
 }
 
+fn shown(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let start = text.trim_end_matches('.');
+    if start.len() == text.len() { start.to_owned() } else { format!("{start}~{}", body.len()) }
+}
+
 /// Fails the first so many messages that were never delivered before.
 fn consume(messages: &Messages, failures_left: &AtomicU64) -> Result<(), &'static str> {
     let mut result = Ok(());
     for message in messages {
         let (queue, offset, times) =
             (message.queue_id, message.queue_offset, message.reconsume_times);
-        let body = String::from_utf8_lossy(&message.body);
+        let body = shown(&message.body);
         say(&format!("GOT {queue} {offset} {times} {} {body}", message.topic));
         let take = |left: u64| left.checked_sub(1);
         let order = Ordering::Relaxed;
@@ -83,17 +92,15 @@ async fn main() -> anyhow::Result<()> {
         .namesrv(&args.namesrv)
         .group(args.group)
         .subscribe(args.topic, args.expr)
+        .consume_from(ConsumeFrom::FirstOffset)
+        .consume_threads(args.threads)
         .on_assignment(|topic, queues| {
-            let mut ids: Vec<_> = queues.iter().map(|queue| queue.queue_id).collect();
-            ids.sort_unstable();
-            let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
-            say(&format!("ASSIGNED [{}] {topic}", ids.join(",")));
+            let queues =
+                queues.iter().map(|queue| format!("{}:{}", queue.broker_name, queue.queue_id));
+            say(&format!("ASSIGNED {topic} [{}]", queues.collect::<Vec<_>>().join(",")));
         });
     if args.broadcast {
         builder = builder.message_model(MessageModel::Broadcasting);
-    }
-    if args.from_first {
-        builder = builder.consume_from(ConsumeFrom::FirstOffset);
     }
     if let Some(name) = args.instance {
         builder = builder.instance_name(name);
@@ -104,11 +111,13 @@ async fn main() -> anyhow::Result<()> {
     };
     builder = if args.orderly { builder.orderly(listener) } else { builder.listener(listener) };
     let consumer = builder.start().await?;
+    say("READY");
     tokio::select! {
         _ = terminate.recv() => {}
         stopped = tokio::signal::ctrl_c() => stopped?,
     }
     let report = consumer.shutdown(Duration::from_secs(10)).await;
     tracing::info!(?report, "ended");
+    say("STOPPED");
     Ok(())
 }

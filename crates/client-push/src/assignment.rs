@@ -115,9 +115,7 @@ impl Engine {
         if !self.is_clustering() {
             return self.apply(topic, &queues.iter().cloned().collect()).await;
         }
-        let Some(members) = self.instance.consumer_ids(topic, &self.group).await else {
-            return false;
-        };
+        let Some(members) = self.members(topic).await else { return false };
         let me = self.instance.client_id();
         let listed = members.iter().any(|member| member == me);
         if !listed {
@@ -130,6 +128,17 @@ impl Engine {
                 false
             }
         }
+    }
+
+    /// The members of the group. A broker that does not list this one, maybe because it was
+    /// restarted, hears of it and is asked again.
+    async fn members(&self, topic: &str) -> Option<Vec<String>> {
+        let members = self.instance.consumer_ids(topic, &self.group).await?;
+        if members.iter().any(|member| member == self.instance.client_id()) {
+            return Some(members);
+        }
+        self.announce().await;
+        self.instance.consumer_ids(topic, &self.group).await
     }
 
     /// A topic without a route keeps its queues; it is found when its route is.
@@ -314,8 +323,10 @@ impl Engine {
         }
     }
 
-    /// Writes the progress of all owned queues.
+    /// Writes the progress of all owned queues. In turn, so that nothing is written of a queue that
+    /// somebody else has meanwhile.
     pub(crate) async fn persist(&self) {
+        let _turn = self.assignment.turn.lock().await;
         let now = self.now();
         let queues = self.assignment.queues();
         let begun = queues.iter().filter(|owned| owned.has_begun() && owned.is_leased(now));

@@ -55,6 +55,7 @@ pub(crate) async fn call(
     messages: &Messages,
 ) -> ConsumeOutcome {
     let context = engine.context(queue);
+    tracing::trace!(queue = %queue.queue, ids = ?messages.iter().map(MessageView::id).collect::<Vec<_>>(), "to the listener");
     let answer = AssertUnwindSafe(listener.consume(messages, &context)).catch_unwind().await;
     answer.unwrap_or_else(|_| {
         tracing::error!(queue = %queue.queue, "listener panicked, its messages come again later");
@@ -70,12 +71,16 @@ async fn settle(
     done: usize,
     outcome: ConsumeOutcome,
 ) {
+    let offsets = batch.messages.iter().map(|message| message.queue_offset);
+    if done == batch.messages.len() {
+        queue.done(batch.ticket, offsets, engine.offsets.as_ref());
+        return;
+    }
     let delay_level = match outcome {
         ConsumeOutcome::RetryLater { delay_level } => delay_level,
         ConsumeOutcome::Success | ConsumeOutcome::SuccessUpTo(_) => 0,
     };
-    let mut finished: Vec<QueueOffset> =
-        batch.messages.iter().take(done).map(|message| message.queue_offset).collect();
+    let mut finished: Vec<QueueOffset> = offsets.take(done).collect();
     let mut again = Vec::new();
     for message in batch.messages.iter().skip(done) {
         if !engine.is_clustering() {

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use rmq_client_core::{ClientError, ClientInstance};
 use rmq_message::MessageQueue;
 use rmq_message::subscription::ExpressionType;
-use rmq_runtime::ClockExt;
+use rmq_runtime::{ClockExt, OnFailure};
 
 use crate::builder::{PushConsumerBuilder, subscription};
 use crate::engine::Engine;
@@ -21,12 +21,14 @@ use crate::stats::Totals;
 
 /// What the steps after the listeners' end have at least, each.
 const STEP_MIN: Duration = Duration::from_secs(1);
+/// What the farewell of a dropped consumer may take.
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
 
 /// Consumes the topics that it subscribes: pulls, calls the listener, keeps the group's progress,
 /// and shares queues with the other members.
 ///
-/// End it with [`PushConsumer::shutdown`]. A consumer that is only dropped stops at once: what its
-/// listeners just did is delivered again to others, who hear of its end after two minutes.
+/// End it with [`PushConsumer::shutdown`]. A consumer that is only dropped stops at once, and what its
+/// listeners are doing is delivered again.
 #[doc(alias("DefaultMQPushConsumer", "DefaultMQPushConsumerImpl"))]
 pub struct PushConsumer {
     engine: Arc<Engine>,
@@ -183,8 +185,25 @@ impl PushConsumer {
 
 impl Drop for PushConsumer {
     fn drop(&mut self) {
-        self.engine.stopping.store(true, Ordering::Release);
-        self.engine.tasks.request_stop();
+        let engine = Arc::clone(&self.engine);
+        if engine.stopping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let queues = engine.assignment.queues();
+        for queue in &queues {
+            queue.retire();
+        }
+        engine.tasks.request_stop();
+        // Without a runtime nobody can be told; brokers notice by the silence.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            let instance = Arc::clone(&engine.instance);
+            instance.tasks().spawn("farewell", OnFailure::Log, async move {
+                let clock = Arc::clone(&engine.instance.world().clock);
+                if clock.timeout(FAREWELL_MAX, engine.farewell(&queues)).await.is_err() {
+                    tracing::warn!(group = %engine.group, "brokers could not be told that a consumer was dropped");
+                }
+            });
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use rmq_message::QueueOffset;
+use rmq_message::{MessageView, QueueOffset};
 use rmq_runtime::ClockExt;
 
 use crate::engine::{AtWork, Engine};
@@ -39,6 +39,7 @@ pub(crate) async fn turn(
     let _at_work = AtWork(queue);
     let begun = engine.now();
     let context = engine.context(queue);
+    tracing::trace!(queue = %queue.queue, ids = ?batch.messages.iter().map(MessageView::id).collect::<Vec<_>>(), "to the listener");
     let answer = AssertUnwindSafe(listener.consume(&batch.messages, &context)).catch_unwind().await;
     let outcome = answer.unwrap_or_else(|_| {
         tracing::error!(queue = %queue.queue, "ordered listener panicked, its queue pauses");

@@ -121,7 +121,8 @@ impl<'a> PullLoop<'a> {
     }
 
     fn after_error(&self) -> Duration {
-        Duration::from_millis(self.engine.settings.pull_time_delay_mills_when_exception)
+        BUSY_WAIT
+            .max(Duration::from_millis(self.engine.settings.pull_time_delay_mills_when_exception))
     }
 
     /// Where to begin. A shared queue is asked for at once and, when the group has progress there,

@@ -84,7 +84,8 @@ pub struct PushSettings {
     pub max_reconsume_times: i32,
     /// Pause of an ordered queue after a failure, ms; brought into 10..=30000 at use.
     pub suspend_current_queue_time_millis: i64,
-    /// Minutes after which a message that its listener still has is given back to the broker.
+    /// Minutes after which a message that its listener still has is given back to the broker, 1 to a
+    /// year. The original has no bounds here.
     pub consume_timeout: u64,
     /// Pause after a pull that failed, ms.
     pub pull_time_delay_mills_when_exception: u64,
@@ -124,6 +125,9 @@ impl Default for PushSettings {
         }
     }
 }
+
+/// Longest `consumeTimeout`: a year, in minutes.
+const CONSUME_TIMEOUT_MAX: i64 = 365 * 24 * 60;
 
 /// A setting that cannot be used. Texts are those of Apache RocketMQ's client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -220,7 +224,9 @@ impl PushSettings {
         within("pullInterval", self.pull_interval.into(), 0, 65535)?;
         let batch = self.consume_message_batch_max_size;
         within("consumeMessageBatchMaxSize", batch.into(), 1, 1024)?;
-        within("pullBatchSize", self.pull_batch_size.into(), 1, 1024)
+        within("pullBatchSize", self.pull_batch_size.into(), 1, 1024)?;
+        let minutes = i64::try_from(self.consume_timeout).unwrap_or(i64::MAX);
+        within("consumeTimeout", minutes, 1, CONSUME_TIMEOUT_MAX)
     }
 
     /// The moment of [`ConsumeFrom::Timestamp`].
@@ -329,6 +335,7 @@ mod tests {
             refused(|s| s.consume_message_batch_max_size = 0),
             range("consumeMessageBatchMaxSize", 1, 1024)
         );
+        assert_eq!(refused(|s| s.consume_timeout = 0), range("consumeTimeout", 1, 525_600));
         assert_eq!(refused(|s| s.pull_batch_size = 1025), range("pullBatchSize", 1, 1024));
     }
 

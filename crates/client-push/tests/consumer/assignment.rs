@@ -1,10 +1,17 @@
 //! Giving queues up and taking them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rmq_client_push::{ConsumeContext, ConsumeFrom, Messages, OrderlyOutcome};
+use parking_lot::Mutex;
+use rmq_client_core::RemoteOffsets;
+use rmq_client_push::{
+    ClientConfig, ClientError, ConsumeContext, ConsumeFrom, Messages, OffsetStore, OrderlyOutcome,
+    PushConsumer, PushSettings,
+};
 use rmq_message::record::{NewRecord, Placement};
 use rmq_message::{MessageQueue, MessageView, PhysicalOffset, QueueOffset, Timestamp};
 use rmq_remoting::command::RemotingCommand;
@@ -18,7 +25,7 @@ use rmq_remoting::request_code as code;
 use rmq_remoting::typed::TypedRequest;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::script::{BROKER, GROUP, Script};
+use crate::script::{BROKER, GROUP, Script, next};
 
 type Bodies = mpsc::Receiver<String>;
 
@@ -53,10 +60,10 @@ async fn member(script: &Script, id: &str, joins: bool) {
         },
     );
     let changed = ConsumersChanged { consumer_group: GROUP.into() };
-    script.tell_client(changed.to_command()).await;
+    script.tell_clients(&changed.to_command()).await;
 }
 
-fn own(consumer: &rmq_client_push::PushConsumer) -> Vec<i32> {
+fn own(consumer: &PushConsumer) -> Vec<i32> {
     let queues = consumer.assignment().into_iter();
     queues.filter(|queue| queue.topic == "T").map(|queue| queue.queue_id).collect()
 }
@@ -73,14 +80,14 @@ async fn queues_are_shared_and_every_change_is_told() {
     });
     let (listener, _gate, _seen) = gated(1000);
     let consumer = builder.listener(listener).start().await.unwrap();
-    assert_eq!(rx.recv().await.unwrap(), [0, 1, 2, 3]);
+    assert_eq!(next(&mut rx).await, [0, 1, 2, 3]);
     // Client ids begin with an address; "~" sorts behind, "!" before.
     member(&script, "~other", true).await;
-    assert_eq!(rx.recv().await.unwrap(), [0, 1]);
+    assert_eq!(next(&mut rx).await, [0, 1]);
     assert_eq!(own(&consumer), [0, 1]);
     member(&script, "!other", true).await;
     member(&script, "~other", false).await;
-    assert_eq!(rx.recv().await.unwrap(), [2, 3]);
+    assert_eq!(next(&mut rx).await, [2, 3]);
     consumer.shutdown(Duration::from_secs(1)).await;
 }
 
@@ -125,11 +132,11 @@ async fn a_revoked_queue_commits_before_it_is_released() {
     script.asked(code::PULL_MESSAGE, 2).await;
     (0..3).for_each(|n| script.store("T", 1, "", &n.to_string()));
     for _ in 0..3 {
-        assert_eq!(seen.recv().await.unwrap(), "taken");
+        assert_eq!(next(&mut seen).await, "taken");
     }
     member(&script, "~other", true).await;
     for _ in 0..3 {
-        assert_eq!(seen.recv().await.unwrap(), "revoked");
+        assert_eq!(next(&mut seen).await, "revoked");
     }
     // Nothing more is taken, but what ends now still counts, and is written once.
     assert_eq!(own(&consumer), [0]);
@@ -147,7 +154,7 @@ async fn what_ends_after_the_release_does_not_count() {
     let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
     script.asked(code::PULL_MESSAGE, 2).await;
     script.store("T", 1, "", "m");
-    seen.recv().await.unwrap();
+    next(&mut seen).await;
     member(&script, "~other", true).await;
     script.committed(1, 0).await;
     // Another member has gone on; a late answer here must not touch that.
@@ -179,13 +186,13 @@ async fn a_pull_reply_after_revoke_and_reassign_is_ignored() {
         })))
     });
     script.store("T", 1, "", "first");
-    assert_eq!(seen.recv().await.unwrap(), "first");
-    let stale = held.recv().await.unwrap();
+    assert_eq!(next(&mut seen).await, "first");
+    let stale = next(&mut held).await;
     member(&script, "~other", true).await;
     script.until("revoked", |_| (own(&consumer) == [0]).then_some(())).await;
     script.with(|state| state.committed.insert(("T".into(), 1), 1));
     member(&script, "~other", false).await;
-    let fresh = held.recv().await.unwrap();
+    let fresh = next(&mut held).await;
     // Nobody waits for the old answer any more.
     assert!(stale.is_closed());
     script.store("T", 1, "", "second");
@@ -194,7 +201,7 @@ async fn a_pull_reply_after_revoke_and_reassign_is_ignored() {
         crate::script::pulled(0, queue, 2, vec![queue.records[1].0.clone()])
     });
     assert!(fresh.send(answer).is_ok());
-    assert_eq!(seen.recv().await.unwrap(), "second");
+    assert_eq!(next(&mut seen).await, "second");
     assert!(seen.try_recv().is_err());
     consumer.shutdown(Duration::from_secs(1)).await;
 }
@@ -207,8 +214,8 @@ async fn shutdown_waits_for_listeners_commits_and_then_leaves() {
     let builder = script.consumer().consume_from(from).consume_threads(2);
     let consumer = builder.listener(listener).start().await.unwrap();
     (0..5).for_each(|n| script.store("T", 0, "", &n.to_string()));
-    seen.recv().await.unwrap();
-    seen.recv().await.unwrap();
+    next(&mut seen).await;
+    next(&mut seen).await;
     let (script_later, gate) = (Arc::clone(&script), Arc::clone(&gate));
     let release = async move {
         script_later.sleep(Duration::from_secs(2)).await;
@@ -242,10 +249,10 @@ async fn a_reset_moves_queues_even_back() {
         queue_id: -1,
     };
     let offset_table = [(MessageQueue::new("T", BROKER, 0), 2)].into_iter().collect();
-    script.tell_client((header, ResetOffsets { offset_table }).to_command()).await;
+    script.tell_clients(&(header, ResetOffsets { offset_table }).to_command()).await;
     script.committed(0, 2).await;
     for expected in ["2", "3", "4"] {
-        assert_eq!(seen.recv().await.unwrap(), expected);
+        assert_eq!(next(&mut seen).await, expected);
     }
     script.committed(0, 5).await;
     consumer.shutdown(Duration::from_secs(1)).await;
@@ -283,6 +290,165 @@ async fn operators_see_positions_queues_rates_and_tasks() {
         assert!(tasks.contains(name), "{tasks}");
     }
     consumer.shutdown(Duration::from_millis(1)).await;
+}
+
+/// Progress at the broker whose first reading panics.
+struct Fragile {
+    inner: RemoteOffsets,
+    panics_left: AtomicU32,
+}
+
+#[async_trait::async_trait]
+impl OffsetStore for Fragile {
+    async fn load(&self) -> Result<(), ClientError> {
+        self.inner.load().await
+    }
+    async fn read(&self, queue: &MessageQueue) -> Result<Option<QueueOffset>, ClientError> {
+        let order = Ordering::Relaxed;
+        let left = self.panics_left.fetch_update(order, order, |left| left.checked_sub(1));
+        assert!(left.is_err(), "on purpose");
+        self.inner.read(queue).await
+    }
+    fn memory(&self, queue: &MessageQueue) -> Option<QueueOffset> {
+        self.inner.memory(queue)
+    }
+    fn snapshot(&self) -> BTreeMap<MessageQueue, QueueOffset> {
+        self.inner.snapshot()
+    }
+    fn update(&self, queue: &MessageQueue, offset: QueueOffset, increase_only: bool) {
+        self.inner.update(queue, offset, increase_only);
+    }
+    fn update_and_freeze(&self, queue: &MessageQueue, offset: QueueOffset) {
+        self.inner.update_and_freeze(queue, offset);
+    }
+    async fn persist(&self, owned: &[MessageQueue]) -> Result<(), ClientError> {
+        self.inner.persist(owned).await
+    }
+    async fn persist_one(&self, queue: &MessageQueue) -> Result<(), ClientError> {
+        self.inner.persist_one(queue).await
+    }
+    fn forget(&self, queue: &MessageQueue) {
+        self.inner.forget(queue);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_loop_that_is_lost_is_replaced() {
+    let script = Script::new(2);
+    let instance = script.instance();
+    let inner = RemoteOffsets::new(&instance, GROUP);
+    let offsets = Arc::new(Fragile { inner, panics_left: AtomicU32::new(4) });
+    let (listener, _gate, mut seen) = gated(1000);
+    let builder = PushConsumer::builder().instance(&instance).group(GROUP).subscribe("T", "*");
+    let consumer = builder.offset_store(offsets).listener(listener).start().await.unwrap();
+    script.asked(code::PULL_MESSAGE, 2).await;
+    assert!(script.now() < Duration::from_secs(5));
+    for queue in 0..2 {
+        script.store("T", queue, "", &queue.to_string());
+        assert_eq!(next(&mut seen).await, queue.to_string());
+    }
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_forgot_this_member_hears_of_it_and_nothing_is_given_up() {
+    let script = Script::new(2);
+    let (tx, mut changes) = mpsc::channel(10);
+    let (listener, _gate, _seen) = gated(1000);
+    let builder = script.consumer().on_assignment(move |topic, queues| {
+        tx.try_send((topic.to_owned(), queues.len())).unwrap();
+    });
+    let consumer = builder.listener(listener).start().await.unwrap();
+    for expected in [("%RETRY%g", 1), ("T", 2)] {
+        let (topic, count) = next(&mut changes).await;
+        assert_eq!((topic.as_str(), count), expected);
+    }
+    member(&script, "~other", true).await;
+    assert_eq!(next(&mut changes).await.1, 1);
+    script.with(|state| state.members.clear());
+    member(&script, "~other", false).await;
+    assert_eq!(next(&mut changes).await.1, 2);
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_consumer_commits_and_leaves_its_group() {
+    let script = Script::new(1);
+    let (listener, _gate, mut seen) = gated(1);
+    let from = ConsumeFrom::FirstOffset;
+    let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
+    (0..2).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    next(&mut seen).await;
+    next(&mut seen).await;
+    drop(consumer);
+    script.until("farewell", |state| state.members.is_empty().then_some(())).await;
+    assert_eq!(script.with(|state| state.committed[&("T".to_owned(), 0)]), 1);
+}
+
+/// Two members, one of which comes and goes, on as many threads as there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_lost_and_progress_arrives_while_members_come_and_go() {
+    const QUEUES: i32 = 4;
+    const EACH: usize = 1500;
+    let script = Script::new(QUEUES);
+    let seen = Arc::new(Mutex::new(BTreeMap::<(i32, i64), u32>::new()));
+    let listener = {
+        let seen = Arc::clone(&seen);
+        move |messages: Messages, _: ConsumeContext| {
+            let seen = Arc::clone(&seen);
+            async move {
+                tokio::task::yield_now().await;
+                for message in &messages {
+                    let key = (message.queue_id, message.queue_offset.0);
+                    *seen.lock().entry(key).or_default() += 1;
+                }
+            }
+        }
+    };
+    let start = |name: &'static str| {
+        let config = ClientConfig {
+            instance_name: Some(name.into()),
+            rebalance_min_interval: Duration::from_millis(50),
+            persist_interval: Duration::from_millis(100),
+            ..ClientConfig::default()
+        };
+        let instance = script.instance_with(config, false);
+        let settings = PushSettings {
+            consumer_group: GROUP.into(),
+            consume_from_where: ConsumeFrom::FirstOffset,
+            first_pull_delay_millis: 20,
+            consume_message_batch_max_size: 3,
+            ..PushSettings::default()
+        };
+        PushConsumer::builder()
+            .instance(&instance)
+            .settings(settings)
+            .subscribe("T", "*")
+            .listener(listener.clone())
+            .start()
+    };
+    let changed = ConsumersChanged { consumer_group: GROUP.into() }.to_command();
+    let first = start("one").await.unwrap();
+    for round in 0..3 {
+        for n in 0..EACH / 3 {
+            for queue in 0..QUEUES {
+                script.store("T", queue, "", &format!("{round} {n}"));
+            }
+        }
+        let second = start("two").await.unwrap();
+        script.tell_clients(&changed).await;
+        script.until("shared", |_| (own(&first).len() == 2).then_some(())).await;
+        let report = second.shutdown(Duration::from_secs(5)).await;
+        assert_eq!((report.abandoned, report.farewell), (0, true));
+        script.tell_clients(&changed).await;
+        script.until("taken over", |_| (own(&first).len() == 4).then_some(())).await;
+    }
+    for queue in 0..QUEUES {
+        script.committed(queue, i64::try_from(EACH).unwrap()).await;
+    }
+    let report = first.shutdown(Duration::from_secs(5)).await;
+    assert_eq!((report.abandoned, report.unconsumed), (0, 0));
+    assert_eq!(seen.lock().len(), EACH * usize::try_from(QUEUES).unwrap());
 }
 
 fn stored(body: &[u8]) -> Bytes {
@@ -371,7 +537,7 @@ async fn an_ordered_queue_stands_still_at_a_failure_and_goes_on_in_order() {
     let from = ConsumeFrom::FirstOffset;
     let consumer = script.consumer().consume_from(from).orderly(listener).start().await.unwrap();
     for expected in [("0", 0), ("1", 0), ("1", 1), ("1", 2), ("2", 0), ("3", 0)] {
-        let (_, body, times) = seen.recv().await.unwrap();
+        let (_, body, times) = next(&mut seen).await;
         assert_eq!((body.as_str(), times), expected);
     }
     script.committed(0, 4).await;
@@ -394,7 +560,7 @@ async fn an_ordered_queue_is_consumed_only_under_its_lock() {
     let asked = script.with(|s| s.log.iter().any(|seen| seen.is(code::QUERY_CONSUMER_OFFSET, "T")));
     assert!(!asked, "progress is read under the lock only");
     script.with(|state| state.locks.remove(&queue));
-    assert_eq!(seen.recv().await.unwrap().1, "m");
+    assert_eq!(next(&mut seen).await.1, "m");
     // The lock goes to somebody else, who goes on.
     script.with(|state| {
         state.locks.insert(queue.clone(), "new owner".into());
@@ -406,7 +572,7 @@ async fn an_ordered_queue_is_consumed_only_under_its_lock() {
     assert!(seen.try_recv().is_err());
     assert_eq!(script.with(|state| state.committed[&("T".to_owned(), 0)]), 5);
     script.with(|state| state.locks.remove(&queue));
-    assert_eq!(seen.recv().await.unwrap().1, "5");
+    assert_eq!(next(&mut seen).await.1, "5");
     consumer.shutdown(Duration::from_secs(1)).await;
 }
 
@@ -418,7 +584,7 @@ async fn an_ordered_message_that_fails_too_often_leaves_the_queue() {
         b"0" => OrderlyOutcome::suspend(),
         _ => OrderlyOutcome::Success,
     });
-    let settings = rmq_client_push::PushSettings {
+    let settings = PushSettings {
         consumer_group: GROUP.into(),
         consume_from_where: ConsumeFrom::FirstOffset,
         max_reconsume_times: 2,
@@ -426,7 +592,7 @@ async fn an_ordered_message_that_fails_too_often_leaves_the_queue() {
     };
     let consumer = script.consumer().settings(settings).orderly(listener).start().await.unwrap();
     for expected in [("0", 0), ("0", 1), ("0", 2), ("1", 0)] {
-        let (_, body, times) = seen.recv().await.unwrap();
+        let (_, body, times) = next(&mut seen).await;
         assert_eq!((body.as_str(), times), expected);
     }
     script.committed(0, 2).await;

@@ -9,7 +9,7 @@ use rmq_remoting::command::Response;
 use rmq_remoting::{request_code as code, response_code};
 use tokio::sync::mpsc;
 
-use crate::script::{GROUP, Script, Seen};
+use crate::script::{GROUP, Script, Seen, next};
 
 type Attempts = mpsc::Receiver<(String, i32)>;
 
@@ -41,7 +41,7 @@ async fn a_failed_message_is_sent_back_before_progress_passes_it() {
     let (listener, mut seen) = answering(|_, _| ConsumeOutcome::RetryLater { delay_level: 4 });
     let from = ConsumeFrom::FirstOffset;
     let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
-    seen.recv().await.unwrap();
+    next(&mut seen).await;
     script.committed(0, 1).await;
     let log = script.with(|state| state.log.clone());
     let back = &log[position(&log, code::CONSUMER_SEND_MSG_BACK).unwrap()];
@@ -90,7 +90,7 @@ async fn a_message_that_cannot_be_sent_back_stays_and_is_consumed_again_here() {
     let consumer = builder.listener(listener).start().await.unwrap();
     for expected in [("0", 0), ("1", 0), ("2", 0), ("0", 1), ("0", 2), ("0", 3)] {
         assert!(script.with(|s| s.committed.get(&("T".into(), 0)).is_none_or(|at| *at == 0)));
-        let (body, times) = seen.recv().await.unwrap();
+        let (body, times) = next(&mut seen).await;
         assert_eq!((body.as_str(), times), expected);
     }
     script.committed(0, 3).await;

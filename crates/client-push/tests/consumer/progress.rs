@@ -9,7 +9,7 @@ use rmq_remoting::processor::Reply;
 use rmq_remoting::{request_code as code, response_code};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::script::{Queue, RETRY, Script, pulled};
+use crate::script::{Queue, RETRY, Script, next, pulled};
 
 /// A listener whose first message waits for a permit; it tells the bodies that it has finished.
 fn gated() -> (
@@ -41,12 +41,12 @@ async fn progress_never_passes_an_unfinished_message() {
     let from = ConsumeFrom::FirstOffset;
     let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
     for _ in 1..40 {
-        seen.recv().await.unwrap();
+        next(&mut seen).await;
     }
     script.sleep(Duration::from_secs(20)).await;
     assert_eq!(script.with(|state| state.committed[&("T".to_owned(), 0)]), 0);
     gate.add_permits(1);
-    assert_eq!(seen.recv().await.unwrap(), "0");
+    assert_eq!(next(&mut seen).await, "0");
     script.committed(0, 40).await;
     let totals = consumer.stats()["T"];
     assert_eq!((totals.ok, totals.failed, totals.pulled), (40, 0, 40));
@@ -86,7 +86,7 @@ async fn tags_that_only_hash_alike_are_dropped_and_pass_for_consumed() {
     let from = ConsumeFrom::FirstOffset;
     let builder = script.consumer().subscribe("T", "Aa").consume_from(from);
     let consumer = builder.listener(listener).start().await.unwrap();
-    assert_eq!(rx.recv().await.unwrap(), "yes");
+    assert_eq!(next(&mut rx).await, "yes");
     script.committed(0, 3).await;
     assert!(rx.try_recv().is_err());
     consumer.shutdown(Duration::from_secs(1)).await;
@@ -101,7 +101,7 @@ async fn a_position_beyond_the_end_is_corrected_to_the_end() {
     let consumer = script.consumer().listener(listener).start().await.unwrap();
     script.committed(0, 5).await;
     script.store("T", 0, "", "new");
-    assert_eq!(seen.recv().await.unwrap(), "new");
+    assert_eq!(next(&mut seen).await, "new");
     let pulls = script.asked(code::PULL_MESSAGE, 2).await;
     assert!(pulls.iter().all(|pull| pull.number("queueOffset") != 0));
     consumer.shutdown(Duration::from_secs(1)).await;
@@ -128,7 +128,7 @@ async fn a_correction_outside_the_queue_is_no_correction() {
     });
     let (listener, _gate, mut seen) = gated();
     let consumer = script.consumer().listener(listener).start().await.unwrap();
-    assert_eq!(seen.recv().await.unwrap(), "m0");
+    assert_eq!(next(&mut seen).await, "m0");
     script.committed(0, 105).await;
     let log = script.with(|state| state.log.clone());
     let pulls = log.iter().filter(|s| s.is(code::PULL_MESSAGE, "T"));
@@ -146,7 +146,7 @@ async fn what_a_former_listener_finishes_after_a_correction_does_not_count() {
     let from = ConsumeFrom::FirstOffset;
     let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
     for _ in 1..40 {
-        seen.recv().await.unwrap();
+        next(&mut seen).await;
     }
     // The queue loses its beginning while message 0 is still with the listener.
     script.with(|state| {
@@ -155,11 +155,11 @@ async fn what_a_former_listener_finishes_after_a_correction_does_not_count() {
     });
     script.committed(0, 60).await;
     gate.add_permits(1);
-    assert_eq!(seen.recv().await.unwrap(), "0");
+    assert_eq!(next(&mut seen).await, "0");
     script.sleep(Duration::from_secs(30)).await;
     assert_eq!(script.with(|state| state.committed[&("T".to_owned(), 0)]), 60);
     script.store("T", 0, "", "next");
-    assert_eq!(seen.recv().await.unwrap(), "next");
+    assert_eq!(next(&mut seen).await, "next");
     script.committed(0, 61).await;
     consumer.shutdown(Duration::from_secs(1)).await;
 }
@@ -197,7 +197,7 @@ async fn a_busy_or_failing_broker_is_asked_again() {
     let (listener, _gate, mut seen) = gated();
     let from = ConsumeFrom::FirstOffset;
     let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
-    assert_eq!(seen.recv().await.unwrap(), "m");
+    assert_eq!(next(&mut seen).await, "m");
     consumer.shutdown(Duration::from_secs(1)).await;
 }
 
@@ -212,7 +212,7 @@ async fn a_paused_consumer_pulls_nothing_until_it_is_resumed() {
     script.sleep(Duration::from_secs(60)).await;
     assert!(seen.try_recv().is_err());
     consumer.resume();
-    assert_eq!(seen.recv().await.unwrap(), "m");
+    assert_eq!(next(&mut seen).await, "m");
     consumer.shutdown(Duration::from_secs(1)).await;
 }
 
@@ -224,7 +224,7 @@ async fn a_wider_expression_misses_nothing_that_comes_after_it() {
     script.asked(code::PULL_MESSAGE, 1).await;
     consumer.subscribe("T", "A || B").await.unwrap();
     script.store("T", 0, "B", "b");
-    assert_eq!(seen.recv().await.unwrap(), "b");
+    assert_eq!(next(&mut seen).await, "b");
     consumer.unsubscribe("T").await;
     script
         .until("the topic is given up", |_| {

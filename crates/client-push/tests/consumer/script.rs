@@ -29,7 +29,7 @@ use rmq_remoting::protocol::send::SendMessage;
 use rmq_remoting::{request_code, response_code};
 use rmq_runtime::system::{SystemDisk, SystemEntropy, SystemNet};
 use rmq_runtime::{BoxFuture, Clock, Monotonic, World};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 pub(crate) const BROKER: &str = "broker-a";
@@ -51,6 +51,15 @@ impl Clock for VirtualClock {
     }
     fn utc_offset_ms(&self) -> i64 {
         0
+    }
+}
+
+/// What comes next, within a time in which it must.
+pub(crate) async fn next<T>(from: &mut mpsc::Receiver<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(7200);
+    tokio::select! {
+        value = from.recv() => value.unwrap(),
+        () = tokio::time::sleep_until(deadline) => panic!("nothing came"),
     }
 }
 
@@ -103,8 +112,8 @@ pub(crate) struct Script {
     state: Arc<Mutex<State>>,
     answer: Mutex<Option<Answer>>,
     changed: watch::Sender<u64>,
-    /// Of the last instance.
-    door: Mutex<Option<Arc<Door>>>,
+    /// Of all instances.
+    doors: Mutex<Vec<Arc<Door>>>,
 }
 
 impl Script {
@@ -120,7 +129,7 @@ impl Script {
             state: Arc::new(Mutex::new(state)),
             answer: Mutex::new(None),
             changed: watch::Sender::new(0),
-            door: Mutex::new(None),
+            doors: Mutex::default(),
         })
     }
 
@@ -145,7 +154,7 @@ impl Script {
         };
         let config = ClientConfig { namesrv: vec!["names:1".into()], ..config };
         ClientInstance::start_over(world, config, keep, |world, _, door| {
-            *self.door.lock() = Some(door);
+            self.doors.lock().push(door);
             Arc::new(LocalInvoker::new(Arc::clone(self) as _, Arc::clone(&world.clock)))
         })
         .unwrap()
@@ -261,19 +270,21 @@ impl Script {
         .await
     }
 
-    /// Sends a request to the client as a broker does.
+    /// Sends a request to the last client as a broker does.
     pub(crate) async fn ask_client(&self, request: RemotingCommand) -> RemotingCommand {
-        let door = self.door.lock().clone().unwrap();
+        let door = self.doors.lock().last().cloned().unwrap();
         let to = "127.0.0.1:10911".parse().unwrap();
         let invoker = LocalInvoker::new(door, Arc::clone(&self.clock) as _);
         invoker.invoke(&to, request, Duration::from_secs(60)).await.unwrap()
     }
 
-    pub(crate) async fn tell_client(&self, request: RemotingCommand) {
-        let door = self.door.lock().clone().unwrap();
-        let to = "127.0.0.1:10911".parse().unwrap();
-        let invoker = LocalInvoker::new(door, Arc::clone(&self.clock) as _);
-        invoker.oneway(&to, request, Duration::from_secs(60)).await.unwrap();
+    /// Sends a request without an answer to all clients.
+    pub(crate) async fn tell_clients(&self, request: &RemotingCommand) {
+        let (doors, to) = (self.doors.lock().clone(), "127.0.0.1:10911".parse().unwrap());
+        for door in doors {
+            let invoker = LocalInvoker::new(door, Arc::clone(&self.clock) as _);
+            invoker.oneway(&to, request.clone(), Duration::from_secs(60)).await.unwrap();
+        }
     }
 
     pub(crate) async fn sleep(&self, time: Duration) {
@@ -372,10 +383,10 @@ impl Script {
         if number("sysFlag") & i64::from(sys_flag::pull::COMMIT_OFFSET) != 0 {
             state.committed.insert(key.clone(), number("commitOffset"));
         }
-        let group = |h: &Heartbeat| h.consumer_data_set.first().cloned();
-        let subscription = state.heartbeats.iter().rev().find_map(group).and_then(|group| {
-            group.subscription_data_set.into_iter().find(|s| s.topic == key.0.as_str())
-        });
+        let groups = state.heartbeats.iter().flat_map(|heartbeat| &heartbeat.consumer_data_set);
+        let all = groups.flat_map(|group| &group.subscription_data_set);
+        let of_topic = all.filter(|subscription| subscription.topic == key.0.as_str());
+        let subscription = of_topic.max_by_key(|subscription| subscription.sub_version).cloned();
         let Some(subscription) = subscription else {
             return Response::error(24, "subscription does not exist").into();
         };

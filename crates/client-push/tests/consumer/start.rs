@@ -11,7 +11,7 @@ use rmq_remoting::command::Response;
 use rmq_remoting::{request_code as code, response_code};
 use tokio::sync::mpsc;
 
-use crate::script::{GROUP, RETRY, Script};
+use crate::script::{GROUP, RETRY, Script, next};
 
 async fn nothing(_messages: Messages, _context: ConsumeContext) {}
 
@@ -140,7 +140,7 @@ async fn a_topic_without_a_route_is_found_later() {
     script.with(|state| state.queues.insert(("T".into(), 0), crate::script::Queue::default()));
     script.store("T", 0, "", "hello");
     script.with(|state| state.committed.insert(("T".into(), 0), 0));
-    assert_eq!(seen.recv().await.unwrap(), "hello");
+    assert_eq!(next(&mut seen).await, "hello");
     consumer.shutdown(Duration::from_secs(1)).await;
 }
 
@@ -193,7 +193,7 @@ async fn a_failed_query_of_progress_is_repeated_and_commits_nothing() {
     let log = script.with(|state| state.log.clone());
     assert!(!log.iter().any(|seen| seen.is(code::UPDATE_CONSUMER_OFFSET, "T")));
     assert_eq!(script.with(|state| state.committed[&("T".to_owned(), 0)]), 3);
-    assert_eq!(seen.recv().await.unwrap(), "3");
+    assert_eq!(next(&mut seen).await, "3");
     consumer.shutdown(Duration::from_secs(1)).await;
 }
 
@@ -211,6 +211,30 @@ async fn a_position_given_up_before_it_was_known_commits_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_queue_given_up_before_its_first_pull_leaves_the_former_owners_last_commit_alone() {
+    let script = Script::new(1);
+    script.with(|state| state.committed.insert(("T".into(), 0), 3));
+    let consumer = script.consumer().listener(nothing).start().await.unwrap();
+    script.asked(code::QUERY_CONSUMER_OFFSET, 1).await;
+    script.with(|state| state.committed.insert(("T".into(), 0), 7));
+    consumer.shutdown(Duration::ZERO).await;
+    assert_eq!(script.with(|state| state.committed[&("T".to_owned(), 0)]), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_former_owners_last_commit_moves_the_first_pull() {
+    let script = Script::new(1);
+    (0..9).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    script.with(|state| state.committed.insert(("T".into(), 0), 3));
+    let (listener, mut seen) = bodies();
+    let consumer = script.consumer().listener(listener).start().await.unwrap();
+    script.asked(code::QUERY_CONSUMER_OFFSET, 1).await;
+    script.with(|state| state.committed.insert(("T".into(), 0), 7));
+    assert_eq!(next(&mut seen).await, "7");
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn retried_messages_come_under_their_own_topic() {
     let script = Script::new(1);
     let (tx, mut rx) = mpsc::channel(10);
@@ -222,7 +246,7 @@ async fn retried_messages_come_under_their_own_topic() {
     let consumer = script.consumer().listener(listener).start().await.unwrap();
     let properties: Properties = [("RETRY_TOPIC", "T")].into_iter().collect();
     script.store_as(RETRY, 0, &properties, "again", 2);
-    assert_eq!(rx.recv().await.unwrap(), ("T".to_owned(), 2, RETRY.to_owned()));
+    assert_eq!(next(&mut rx).await, ("T".to_owned(), 2, RETRY.to_owned()));
     consumer.shutdown(Duration::from_secs(1)).await;
 }
 
@@ -250,7 +274,7 @@ async fn broadcasting_reads_all_queues_and_keeps_progress_in_a_file() {
             .await
             .unwrap();
         script.store("T", 0, "", round);
-        assert_eq!(seen.recv().await.unwrap(), expected);
+        assert_eq!(next(&mut seen).await, expected);
         script.until("both queues", |_| (consumer.assignment().len() == 2).then_some(())).await;
         assert_eq!(consumer.shutdown(Duration::from_secs(1)).await.unconsumed, 0);
         instance.shutdown(Duration::from_secs(1)).await;
