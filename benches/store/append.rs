@@ -1,6 +1,5 @@
 //! Appending: in memory with one write per 32 (`ASYNC_FLUSH`), and in groups that share a sync
 //! (`SYNC_FLUSH`); beside each the raw cost of moving the same bytes.
-#![expect(missing_docs, reason = "criterion's macros make public items")]
 #![expect(clippy::unwrap_used, reason = "a bench that fails may stop")]
 #![expect(clippy::cast_possible_truncation, reason = "small constants")]
 #![expect(clippy::disallowed_methods, reason = "measures time itself")]
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rmq_message::Timestamp;
 use rmq_message::record::NewRecord;
-use rmq_runtime::{Disk, OpenMode, Tasks, World};
+use rmq_runtime::{OpenMode, Tasks, World};
 use rmq_store::{Config, FlushDiskType, LocalStore, MessageStore, QueueKey};
 use tokio::runtime::{Builder, Runtime};
 

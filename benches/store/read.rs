@@ -1,5 +1,4 @@
 //! Reading 32 messages, finding an offset by time; beside them the raw cost of the same bytes.
-#![expect(missing_docs, reason = "criterion's macros make public items")]
 #![expect(clippy::unwrap_used, reason = "a bench that fails may stop")]
 #![expect(clippy::cast_possible_truncation, reason = "small constants")]
 

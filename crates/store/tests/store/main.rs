@@ -1,5 +1,6 @@
 //! The store through its public door.
 #![expect(clippy::disallowed_methods, reason = "tests look at files and start threads themselves")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod append;
 mod faults;
