@@ -149,17 +149,13 @@ impl QueueTable {
         }
     }
 
-    /// Writes and syncs all queues.
-    pub(crate) fn sync_all(&self) -> io::Result<()> {
-        self.write_all()?;
+    /// Syncs all queues that were written. An error is final: nothing is known of what was synced.
+    pub(crate) fn sync_written(&self) -> io::Result<()> {
         let _turn = self.turn.lock();
         let mut unsynced = std::mem::take(&mut self.turns.lock().unsynced);
         unsynced.sort_by_key(Arc::as_ptr);
         unsynced.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        for queue in unsynced {
-            queue.sync(&self.context)?;
-        }
-        Ok(())
+        unsynced.iter().try_for_each(|queue| queue.sync(&self.context))
     }
 
     /// Exactly where each queue stands, for [`crate::progress`].

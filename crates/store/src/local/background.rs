@@ -160,7 +160,10 @@ impl LocalStore {
         let mut saved = self.saved.lock();
         let disk = &*self.world.disk;
         let (end, timestamp) = self.log.sync().map_err(io::Error::other)?;
-        self.log.queues.sync_all()?;
+        self.log.queues.write_all()?;
+        self.log.queues.sync_written().inspect_err(|error| {
+            self.log.fail("cannot sync consume queues", error);
+        })?;
         let mut checkpoint = saved.checkpoint;
         checkpoint.log = timestamp;
         checkpoint.queues = timestamp;
