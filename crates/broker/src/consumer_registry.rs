@@ -30,6 +30,8 @@ struct State {
     groups: HashMap<CompactString, Members>,
     by_peer: HashMap<u64, Vec<CompactString>>,
     count: usize,
+    /// Bytes of all subscriptions.
+    weight: usize,
 }
 
 type Subscriptions = BTreeMap<CompactString, Arc<Subscription>>;
@@ -39,8 +41,8 @@ struct Members {
     model: MessageModel,
     kind: ConsumeType,
     from: ConsumeFromWhere,
-    /// In the order in which they came; ids in answers follow it.
-    members: Vec<Member>,
+    /// By connection, so mostly in the order in which they came; ids in answers follow it.
+    members: BTreeMap<u64, Member>,
 }
 
 #[derive(Debug)]
@@ -119,7 +121,12 @@ impl ConsumerRegistry {
         let Joining { client, group, fingerprint, without_subscriptions } = joining;
         let peer_id = client.peer.id();
         let mut state = self.state.write();
-        let State { groups, by_peer, count } = &mut *state;
+        let State { groups, by_peer, count, weight } = &mut *state;
+        let fresh = subscriptions_of(group.subscription_data_set);
+        if weight.saturating_add(weight_of(&fresh)) > limits::SUBSCRIPTION_BYTES_MAX {
+            tracing::warn!(group = %group.group_name, "no more subscriptions: a limit is reached");
+            return Joined::default();
+        }
         let is_member =
             by_peer.get(&peer_id).is_some_and(|names| names.contains(&group.group_name));
         if !is_member {
@@ -136,15 +143,15 @@ impl ConsumerRegistry {
             model: group.message_model,
             kind: group.consume_type,
             from: group.consume_from_where,
-            members: Vec::new(),
+            members: BTreeMap::new(),
         });
         members.model = group.message_model;
         members.kind = group.consume_type;
         members.from = group.consume_from_where;
-        let fresh = subscriptions_of(group.subscription_data_set);
-        let Some(member) = members.members.iter_mut().find(|m| m.client.peer.id() == peer_id)
-        else {
-            members.members.push(Member { client, seen: now, fingerprint, subscriptions: fresh });
+        let Some(member) = members.members.get_mut(&peer_id) else {
+            *weight += weight_of(&fresh);
+            let member = Member { client, seen: now, fingerprint, subscriptions: fresh };
+            members.members.insert(peer_id, member);
             return Joined { changed: true, subscriptions_wanted: without_subscriptions };
         };
         member.seen = now;
@@ -164,6 +171,7 @@ impl ConsumerRegistry {
                 *subscription = Arc::clone(known);
             }
         }
+        *weight = weight.saturating_sub(weight_of(&known)) + weight_of(&member.subscriptions);
         Joined { changed: topics_changed, subscriptions_wanted: false }
     }
 
@@ -172,10 +180,9 @@ impl ConsumerRegistry {
     pub(crate) fn membership(&self, group: &str, topic: &str, peer_id: u64) -> Membership {
         let state = self.state.read();
         let Some(members) = state.groups.get(group) else { return Membership::NoGroup };
-        let own = members.members.iter().find(|member| member.client.peer.id() == peer_id);
-        let subscription = match own {
+        let subscription = match members.members.get(&peer_id) {
             Some(member) => member.subscriptions.get(topic),
-            None => members.members.iter().find_map(|member| member.subscriptions.get(topic)),
+            None => members.members.values().find_map(|member| member.subscriptions.get(topic)),
         };
         match subscription {
             Some(subscription) => Membership::Subscribed {
@@ -189,9 +196,8 @@ impl ConsumerRegistry {
     /// Takes a newer version of a subscription that a pull carries in place of the known one.
     pub(crate) fn renew(&self, group: &str, peer_id: u64, subscription: &Arc<Subscription>) {
         let mut state = self.state.write();
-        let member = state.groups.get_mut(group).and_then(|members| {
-            members.members.iter_mut().find(|member| member.client.peer.id() == peer_id)
-        });
+        let members = state.groups.get_mut(group);
+        let member = members.and_then(|members| members.members.get_mut(&peer_id));
         let known = member.and_then(|member| member.subscriptions.get_mut(&subscription.topic));
         if let Some(known) = known.filter(|known| known.version < subscription.version) {
             *known = Arc::clone(subscription);
@@ -219,7 +225,7 @@ impl ConsumerRegistry {
         let mut state = self.state.write();
         let mut gone = Vec::new();
         for (group, members) in &state.groups {
-            for member in members.members.iter().filter(|member| now.since(member.seen) > life) {
+            for member in members.members.values().filter(|member| now.since(member.seen) > life) {
                 gone.push((group.clone(), Arc::clone(&member.client.peer)));
             }
         }
@@ -238,13 +244,14 @@ impl ConsumerRegistry {
     pub(crate) fn client_ids(&self, group: &str) -> Option<Vec<CompactString>> {
         let state = self.state.read();
         let members = state.groups.get(group)?;
-        Some(members.members.iter().map(|member| member.client.id.clone()).collect())
+        Some(members.members.values().map(|member| member.client.id.clone()).collect())
     }
 
     /// The clients of the group.
     pub(crate) fn clients(&self, group: &str) -> Vec<Client> {
         let state = self.state.read();
-        let members = state.groups.get(group).into_iter().flat_map(|members| &members.members);
+        let members =
+            state.groups.get(group).into_iter().flat_map(|members| members.members.values());
         members.map(|member| member.client.clone()).collect()
     }
 
@@ -252,7 +259,7 @@ impl ConsumerRegistry {
     pub(crate) fn client(&self, group: &str, client_id: &str) -> Option<Client> {
         let state = self.state.read();
         let members = &state.groups.get(group)?.members;
-        let member = members.iter().find(|member| member.client.id == client_id)?;
+        let member = members.values().find(|member| member.client.id == client_id)?;
         Some(member.client.clone())
     }
 
@@ -261,14 +268,14 @@ impl ConsumerRegistry {
         let state = self.state.read();
         let members = state.groups.get(group)?;
         let mut subscription_table = BTreeMap::new();
-        for (topic, subscription) in members.members.iter().flat_map(|m| &m.subscriptions) {
+        for (topic, subscription) in members.members.values().flat_map(|m| &m.subscriptions) {
             let row: &mut TopicSubscription = subscription_table.entry(topic.clone()).or_default();
             if subscription.version >= row.sub_version {
                 *row = TopicSubscription::from(&**subscription);
             }
         }
         Some(ConsumerConnectionList {
-            connection_set: members.members.iter().map(|m| m.client.connection()).collect(),
+            connection_set: members.members.values().map(|m| m.client.connection()).collect(),
             consume_from_where: members.from,
             consume_type: members.kind,
             message_model: members.model,
@@ -279,7 +286,7 @@ impl ConsumerRegistry {
     /// The subscription of the group to a topic.
     pub(crate) fn subscription(&self, group: &str, topic: &str) -> Option<Arc<Subscription>> {
         let state = self.state.read();
-        let mut members = state.groups.get(group)?.members.iter();
+        let mut members = state.groups.get(group)?.members.values();
         members.find_map(|member| member.subscriptions.get(topic).cloned())
     }
 
@@ -287,7 +294,7 @@ impl ConsumerRegistry {
     pub(crate) fn groups_of(&self, topic: &str) -> Vec<CompactString> {
         let state = self.state.read();
         let subscribes = |members: &Members| {
-            members.members.iter().any(|member| member.subscriptions.contains_key(topic))
+            members.members.values().any(|member| member.subscriptions.contains_key(topic))
         };
         let groups = state.groups.iter().filter(|(_, members)| subscribes(members));
         groups.map(|(group, _)| group.clone()).collect()
@@ -297,11 +304,8 @@ impl ConsumerRegistry {
 impl State {
     fn remove(&mut self, group: &str, peer_id: u64) -> bool {
         let Some(members) = self.groups.get_mut(group) else { return false };
-        let before = members.members.len();
-        members.members.retain(|member| member.client.peer.id() != peer_id);
-        if members.members.len() == before {
-            return false;
-        }
+        let Some(member) = members.members.remove(&peer_id) else { return false };
+        self.weight = self.weight.saturating_sub(weight_of(&member.subscriptions));
         if members.members.is_empty() {
             self.groups.remove(group);
         }
@@ -319,7 +323,7 @@ impl State {
     fn changed(&self, group: &str) -> Changed {
         let members = self.groups.get(group);
         let told = members.filter(|members| members.model != MessageModel::Broadcasting);
-        let peers = told.into_iter().flat_map(|members| &members.members);
+        let peers = told.into_iter().flat_map(|members| members.members.values());
         Changed {
             group: group.into(),
             peers: peers.map(|member| Arc::clone(&member.client.peer)).collect(),
@@ -332,4 +336,12 @@ fn subscriptions_of(wire: Vec<TopicSubscription>) -> Subscriptions {
         .take(limits::SUBSCRIPTIONS_MAX)
         .map(|subscription| (subscription.topic.clone(), Arc::new(subscription.into())))
         .collect()
+}
+
+/// Bytes that peers have made the registry hold, roughly.
+fn weight_of(subscriptions: &Subscriptions) -> usize {
+    subscriptions
+        .values()
+        .map(|s| 128 + s.topic.len() + s.expression.len() + 64 * (s.tags.len() + s.codes.len()))
+        .sum()
 }

@@ -34,8 +34,10 @@ use due::DueTimes;
 
 /// Messages that one pass delivers before it waits for the store.
 const BATCH: usize = 32;
-/// Wait after a failure.
+/// Wait after a failure; doubled with each one that follows.
 const RETRY: Duration = Duration::from_millis(100);
+/// Longest wait after a failure.
+const RETRY_MAX: Duration = Duration::from_secs(10);
 /// Wait for the next arrival, which is only a hint.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -146,12 +148,18 @@ impl DelayDelivery {
     /// Delivers the messages of a level until it is time to stop.
     pub(crate) async fn run(self: Arc<Self>, level: i32, delay: Duration, stop: Stop) {
         let mut due = DueTimes::new(delay);
+        let mut retry = RETRY;
         loop {
             let next = match self.pass(level, &mut due).await {
-                Ok(next) => next,
+                Ok(next) => {
+                    retry = RETRY;
+                    next
+                }
                 Err(why) => {
                     tracing::warn!(level, why, "delayed messages wait for another try");
-                    Next::Wait(RETRY)
+                    let wait = retry;
+                    retry = (retry * 2).min(RETRY_MAX);
+                    Next::Wait(wait)
                 }
             };
             let wait = async {
@@ -261,9 +269,16 @@ impl DelayDelivery {
             properties: record.properties,
             tags_code,
         };
-        self.appender
-            .stage(&queue, std::slice::from_ref(&delivered))
-            .map(|receipt| Some(receipt.end))
+        match self.appender.stage(&queue, std::slice::from_ref(&delivered)) {
+            Ok(receipt) => Ok(Some(receipt.end)),
+            // It will never fit, and must not hold up all others.
+            Err(error @ (AppendError::TooLarge { .. } | AppendError::Unfit(_))) => {
+                let offset = record.physical_offset.0;
+                tracing::error!(offset, %error, "a delayed message cannot be delivered");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn destination(&self, record: &RecordView<'_>) -> Option<(QueueKey, i64)> {

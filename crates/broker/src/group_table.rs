@@ -61,6 +61,8 @@ impl Group {
 pub(crate) enum UpdateError {
     #[error(transparent)]
     Name(#[from] name::NameError),
+    #[error("the settings of a group are at most {} bytes", limits::GROUP_BYTES_MAX)]
+    TooLarge,
     #[error("this broker has {} groups and takes no more", limits::GROUPS_MAX)]
     TooMany,
 }
@@ -157,6 +159,9 @@ impl GroupTable {
         now: Timestamp,
     ) -> Result<Option<u64>, UpdateError> {
         name::validate_group(&config.group_name)?;
+        if rmq_remoting::json::to_bytes(&config).len() > limits::GROUP_BYTES_MAX {
+            return Err(UpdateError::TooLarge);
+        }
         let mut rows = self.rows.write();
         let known = rows.configs.get(&config.group_name);
         if known == Some(&config) {
@@ -212,8 +217,11 @@ impl GroupTable {
                 forbidden.remove(group);
             }
         } else {
-            *forbidden.entry(group.into()).or_default().entry(topic.into()).or_default() |=
-                READ_FORBIDDEN;
+            let topics = forbidden.entry(group.into()).or_default();
+            if topics.len() >= limits::FORBIDDEN_MAX && !topics.contains_key(topic) {
+                return None;
+            }
+            *topics.entry(topic.into()).or_default() |= READ_FORBIDDEN;
         }
         *version = document::next_version(*version, now);
         drop(rows);

@@ -14,6 +14,16 @@ pub(crate) const MEMBERSHIPS_MAX: usize = 500_000;
 pub(crate) const GROUPS_PER_CONNECTION_MAX: usize = 2_048;
 /// Topics of one member's subscription.
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 1_024;
+/// Bytes of all subscriptions.
+pub(crate) const SUBSCRIPTION_BYTES_MAX: usize = 256 << 20;
+/// Bytes of one expression (HI-15).
+pub(crate) const EXPRESSION_MAX: usize = 4 << 10;
+/// Bytes of a client id.
+pub(crate) const CLIENT_ID_MAX: usize = 255;
+/// Bytes of a group's settings as JSON.
+pub(crate) const GROUP_BYTES_MAX: usize = 16 << 10;
+/// Topics that one group may be forbidden to read.
+pub(crate) const FORBIDDEN_MAX: usize = 4_096;
 /// Queues whose lock one request may ask for.
 pub(crate) const LOCKS_PER_REQUEST_MAX: usize = 16_384;
 /// Queue locks in all.

@@ -15,7 +15,7 @@ use rmq_remoting::protocol::register::{
 use rmq_remoting::protocol::topic::{TopicConfigs, perm};
 use rmq_remoting::typed::{self, CallError};
 use rmq_remoting::{Endpoint, Invoker, Payload, RemotingCommand, json, request_code};
-use rmq_runtime::{Clock, ClockExt, Stop, Watermark};
+use rmq_runtime::{Clock, ClockExt, OnFailure, Tasks, Watermark};
 
 use crate::config::Live;
 use crate::document::Document;
@@ -56,17 +56,27 @@ pub(crate) struct Registrar {
     pub(crate) identity: Arc<Identity>,
     pub(crate) live: Arc<Live>,
     pub(crate) topics: Arc<TopicTable>,
-    pub(crate) invoker: Arc<dyn Invoker>,
     pub(crate) publication: Arc<Publication>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Tasks,
+    pub(crate) servers: Vec<Endpoint>,
     pub(crate) period: Duration,
     pub(crate) timeout: Duration,
 }
 
 impl Registrar {
+    /// Starts to register at every name server.
+    pub(crate) fn start(self: &Arc<Self>, invoker: &Arc<dyn Invoker>) {
+        self.publication.active.store(!self.servers.is_empty(), Ordering::Relaxed);
+        for server in &self.servers {
+            let run = Arc::clone(self).run(server.clone(), Arc::clone(invoker));
+            self.tasks.spawn(server.as_str(), OnFailure::Unhealthy, run);
+        }
+    }
+
     /// Keeps the broker registered at one name server until it is time to stop.
-    pub(crate) async fn run(self: Arc<Self>, server: Endpoint, stop: Stop) {
-        self.publication.active.store(true, Ordering::Relaxed);
+    async fn run(self: Arc<Self>, server: Endpoint, invoker: Arc<dyn Invoker>) {
+        let stop = self.tasks.stop_token();
         let mut changed = self.topics.changes().watch();
         let mut healthy = true;
         loop {
@@ -75,7 +85,7 @@ impl Registrar {
             let outcome = tokio::select! {
                 biased;
                 () = stop.requested() => return,
-                outcome = self.register(&server) => outcome,
+                outcome = self.register(&server, &*invoker) => outcome,
             };
             let wait = match outcome {
                 Ok(()) => {
@@ -99,9 +109,8 @@ impl Registrar {
         }
     }
 
-    async fn register(&self, server: &Endpoint) -> Result<(), CallError> {
-        let request = self.request();
-        let answer = self.invoker.invoke(server, request, self.timeout).await?;
+    async fn register(&self, server: &Endpoint, invoker: &dyn Invoker) -> Result<(), CallError> {
+        let answer = invoker.invoke(server, self.request(), self.timeout).await?;
         let (_, ordered) = typed::read_answer::<(RegisterResponse, Option<KvTable>)>(answer)?;
         if let Some(ordered) = ordered {
             let now = Timestamp::from(self.clock.wall());
@@ -146,8 +155,12 @@ impl Registrar {
         request.with_body(body)
     }
 
-    /// Says good-bye to all name servers.
-    pub(crate) async fn unregister(&self, servers: &[Endpoint]) {
+    /// Registers no more, and says good-bye to all name servers.
+    pub(crate) async fn stop(&self, invoker: &dyn Invoker) {
+        self.publication.active.store(false, Ordering::Relaxed);
+        for straggler in self.tasks.stop(&*self.clock, UNREGISTER_TIMEOUT).await {
+            tracing::warn!(straggler, "a registration has not ended");
+        }
         let request = UnregisterBroker {
             broker_name: self.identity.name.clone(),
             broker_addr: CompactString::from(self.identity.address().to_string()),
@@ -155,8 +168,8 @@ impl Registrar {
             broker_id: self.identity.id,
         };
         let request = &request;
-        join_all(servers.iter().map(|server| async move {
-            let done = typed::call(&*self.invoker, server, request, UNREGISTER_TIMEOUT).await;
+        join_all(self.servers.iter().map(|server| async move {
+            let done = typed::call(invoker, server, request, UNREGISTER_TIMEOUT).await;
             if let Err(error) = done {
                 tracing::warn!(%server, %error, "the name server was not told good-bye");
             }

@@ -59,6 +59,7 @@ impl GroupAdmin {
         let group = config.group_name.clone();
         self.groups.update(config, now).map_err(|error| match error {
             UpdateError::Name(error) => reply::bad_group_name(&group, &error),
+            error @ UpdateError::TooLarge => reply::invalid(error),
             error @ UpdateError::TooMany => reply::failed(error),
         })
     }

@@ -220,6 +220,10 @@ fn check(config: &TopicConfig, topics: &TopicTable) -> Result<(), Response> {
     if topics.is_system(topic) {
         return Err(reply::system_topic(topic));
     }
+    if !["SINGLE_TAG", "MULTI_TAG"].contains(&&*config.topic_filter_type) {
+        let kind = crate::limits::echo(&config.topic_filter_type);
+        return Err(reply::failed(format_args!("no topic filter type is called {kind}")));
+    }
     if config.attributes.get("+message.type").is_some_and(|kind| kind == "MIXED") {
         return Err(reply::mixed_message_type());
     }

@@ -21,11 +21,6 @@ use crate::producer_registry::ProducerRegistry;
 use crate::reply;
 use crate::topic_table::TopicTable;
 
-/// Longest client id.
-const CLIENT_ID_MAX: usize = 1024;
-/// Longest expression of a subscription (HI-15).
-const EXPRESSION_MAX: usize = 16 << 10;
-
 /// Serves clients.
 pub(crate) struct ClientRequests {
     pub(crate) live: Arc<Live>,
@@ -43,7 +38,7 @@ impl ClientRequests {
             Ok(heartbeat) => heartbeat,
             Err(error) => return reply::failed(error),
         };
-        if heartbeat.client_id.is_empty() || heartbeat.client_id.len() > CLIENT_ID_MAX {
+        if heartbeat.client_id.is_empty() || heartbeat.client_id.len() > limits::CLIENT_ID_MAX {
             return reply::invalid("the client id is empty or too long");
         }
         let client = Client {
@@ -177,9 +172,11 @@ impl ClientRequests {
 fn tame(group: &mut ConsumerGroup) {
     let sane = |subscription: &TopicSubscription| {
         name::validate_topic(&subscription.topic.replace('+', "_")).is_ok()
-            && subscription.sub_string.len() <= EXPRESSION_MAX
+            && subscription.sub_string.len() <= limits::EXPRESSION_MAX
             && subscription.tags_set.len() <= TAGS_MAX
             && subscription.code_set.len() <= TAGS_MAX
+            && subscription.tags_set.iter().all(|tag| tag.len() <= limits::EXPRESSION_MAX)
+            && subscription.expression_type.len() <= limits::ECHO_MAX
     };
     group.subscription_data_set.truncate(limits::SUBSCRIPTIONS_MAX);
     group.subscription_data_set.retain(sane);

@@ -9,6 +9,7 @@ use rmq_runtime::Clock;
 
 use crate::append::when_saved;
 use crate::document::Document;
+use crate::limits;
 use crate::queue_lock::LockTable;
 use crate::reply;
 use crate::topic_table::TopicTable;
@@ -61,7 +62,7 @@ impl LockRequests {
 
 fn check(group: &str, client_id: &str) -> Result<(), Response> {
     name::validate_group(group).map_err(|error| reply::bad_group_name(group, &error))?;
-    if client_id.is_empty() || client_id.len() > 1024 {
+    if client_id.is_empty() || client_id.len() > limits::CLIENT_ID_MAX {
         return Err(reply::invalid("the client id is empty or too long"));
     }
     Ok(())

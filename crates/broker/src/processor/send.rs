@@ -5,6 +5,7 @@
 
 mod properties;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rmq_message::id::{self, UniqueIds};
@@ -217,7 +218,7 @@ impl SendRequests {
             flag: header.flag,
             sys_flag: header.sys_flag & !NOT_SENDERS,
             born_timestamp: Timestamp(header.born_timestamp),
-            born_host: peer.remote(),
+            born_host: born_host(peer),
             store_host: self.identity.address(),
             reconsume_times: header.reconsume_times,
             prepared_transaction_offset: 0,
@@ -291,7 +292,7 @@ impl SendRequests {
                 flag: item.flag,
                 sys_flag: header.sys_flag & !NOT_SENDERS,
                 born_timestamp: Timestamp(header.born_timestamp),
-                born_host: peer.remote(),
+                born_host: born_host(peer),
                 store_host: self.identity.address(),
                 reconsume_times: header.reconsume_times,
                 prepared_transaction_offset: 0,
@@ -352,6 +353,11 @@ impl SendRequests {
         }
         self.appender.answer(receipt.end, before, response)
     }
+}
+
+/// Where a message comes from; an IPv4 address that came over an IPv6 socket is one still.
+fn born_host(peer: &Peer) -> SocketAddr {
+    SocketAddr::new(peer.remote().ip().to_canonical(), peer.remote().port())
 }
 
 /// A send as it came.

@@ -1,6 +1,8 @@
 //! The broker through its public door: recorded requests of Apache's tools and clients, the
 //! conversations of producers and consumers, restarts, foreign input. Over a real store.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod admin;
 mod clients;
 mod delay;

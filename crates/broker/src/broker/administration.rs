@@ -1,0 +1,155 @@
+//! Requests of operators: who serves which.
+
+use std::sync::Arc;
+
+use rmq_remoting::request_code as code;
+use rmq_remoting::{RemotingCommand, Reply, Response};
+
+use super::parts::Parts;
+use crate::admin::clients::ClientAdmin;
+use crate::admin::config::ConfigAdmin;
+use crate::admin::groups::GroupAdmin;
+use crate::admin::offsets::OffsetAdmin;
+use crate::admin::stats::{Started, StatsAdmin};
+use crate::admin::topics::TopicAdmin;
+use crate::processor::offset::OffsetRequests;
+
+/// Those who serve them.
+pub(super) struct Administration {
+    topics: Arc<TopicAdmin>,
+    groups: GroupAdmin,
+    moves: OffsetAdmin,
+    stats: StatsAdmin,
+    config: ConfigAdmin,
+    clients: ClientAdmin,
+    offsets: OffsetRequests,
+}
+
+impl Administration {
+    pub(super) fn new(p: &Parts) -> Self {
+        let topics = Arc::new(topics(p));
+        Self {
+            groups: groups(p, &topics),
+            topics,
+            moves: moves(p),
+            stats: stats(p),
+            config: ConfigAdmin {
+                config: p.config.clone(),
+                live: Arc::clone(&p.live),
+                topics: Arc::clone(&p.topics),
+                clock: p.clock(),
+            },
+            clients: clients(p),
+            offsets: super::requests::offsets(p),
+        }
+    }
+
+    /// Serves the request; one that nobody serves is answered so.
+    pub(super) fn process(&self, request: &RemotingCommand) -> Reply {
+        match request.code {
+            code::UPDATE_AND_CREATE_TOPIC => self.topics.create(request),
+            code::UPDATE_AND_CREATE_TOPIC_LIST => self.topics.create_all(request),
+            code::DELETE_TOPIC_IN_BROKER => self.topics.delete(request),
+            code::GET_ALL_TOPIC_CONFIG => self.topics.all(request).into(),
+            code::GET_TOPIC_CONFIG => self.topics.get(request).into(),
+            code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => self.topics.system().into(),
+            code::CLEAN_UNUSED_TOPIC => self.topics.clean_unused(),
+            code::CLEAN_EXPIRED_CONSUMEQUEUE | code::DELETE_EXPIRED_COMMITLOG => {
+                self.topics.clean_expired()
+            }
+            code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => self.groups.create(request),
+            code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => self.groups.create_all(request),
+            code::DELETE_SUBSCRIPTIONGROUP => self.groups.delete(request),
+            code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => self.groups.all(request).into(),
+            code::GET_SUBSCRIPTIONGROUP_CONFIG => self.groups.get(request).into(),
+            code::UPDATE_AND_GET_GROUP_FORBIDDEN => self.groups.forbid(request).into(),
+            code::GET_ALL_CONSUMER_OFFSET => self.offsets.all().into(),
+            code::GET_ALL_DELAY_OFFSET => self.offsets.delays().into(),
+            code::INVOKE_BROKER_TO_RESET_OFFSET => self.moves.reset(request),
+            code::CLONE_GROUP_OFFSET => self.moves.clone_group(request).into(),
+            code::GET_TOPIC_STATS_INFO => self.stats.topic(request),
+            code::GET_CONSUME_STATS => self.stats.group(request),
+            code::GET_CONSUMER_CONNECTION_LIST => self.stats.consumers(request).into(),
+            code::GET_PRODUCER_CONNECTION_LIST => self.stats.producers(request).into(),
+            code::GET_ALL_PRODUCER_INFO => self.stats.all_producers().into(),
+            code::QUERY_TOPIC_CONSUME_BY_WHO => self.stats.who_consumes(request).into(),
+            code::QUERY_TOPICS_BY_CONSUMER => self.stats.topics_of(request).into(),
+            code::QUERY_SUBSCRIPTION_BY_CONSUMER => self.stats.subscription(request).into(),
+            code::VIEW_BROKER_STATS_DATA => StatsAdmin::view(request).into(),
+            code::GET_BROKER_RUNTIME_INFO => self.stats.runtime().into(),
+            code::UPDATE_BROKER_CONFIG => self.config.update(request).into(),
+            code::GET_BROKER_CONFIG => self.config.get().into(),
+            code::GET_CONSUMER_RUNNING_INFO => self.clients.describe(request),
+            code::CONSUME_MESSAGE_DIRECTLY => self.clients.consume(request),
+            code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => self.clients.status(request),
+            other => Response::not_supported(other).into(),
+        }
+    }
+}
+
+fn topics(p: &Parts) -> TopicAdmin {
+    TopicAdmin {
+        topics: Arc::clone(&p.topics),
+        offsets: Arc::clone(&p.offsets),
+        locks: Arc::clone(&p.locks),
+        holds: Arc::clone(&p.holds),
+        admin: Arc::clone(&p.store_admin),
+        publication: Arc::clone(&p.publication),
+        clock: p.clock(),
+        tasks: p.tasks.clone(),
+    }
+}
+
+fn groups(p: &Parts, topic_admin: &Arc<TopicAdmin>) -> GroupAdmin {
+    GroupAdmin {
+        live: Arc::clone(&p.live),
+        topics: Arc::clone(&p.topics),
+        groups: Arc::clone(&p.groups),
+        offsets: Arc::clone(&p.offsets),
+        locks: Arc::clone(&p.locks),
+        topic_admin: Arc::clone(topic_admin),
+        clock: p.clock(),
+    }
+}
+
+fn moves(p: &Parts) -> OffsetAdmin {
+    OffsetAdmin {
+        identity: Arc::clone(&p.identity),
+        topics: Arc::clone(&p.topics),
+        groups: Arc::clone(&p.groups),
+        offsets: Arc::clone(&p.offsets),
+        holds: Arc::clone(&p.holds),
+        store: Arc::clone(&p.store),
+        clock: p.clock(),
+        tasks: p.tasks.clone(),
+    }
+}
+
+fn stats(p: &Parts) -> StatsAdmin {
+    StatsAdmin {
+        identity: Arc::clone(&p.identity),
+        topics: Arc::clone(&p.topics),
+        offsets: Arc::clone(&p.offsets),
+        consumers: Arc::clone(&p.consumers),
+        producers: Arc::clone(&p.producers),
+        holds: Arc::clone(&p.holds),
+        delays: Arc::clone(&p.delays),
+        levels: p.levels.clone(),
+        store: Arc::clone(&p.store),
+        admin: Arc::clone(&p.store_admin),
+        stats: Arc::clone(&p.stats),
+        clock: p.clock(),
+        tasks: p.tasks.clone(),
+        started: Started { wall: p.opened.0, monotonic: p.opened.1 },
+    }
+}
+
+fn clients(p: &Parts) -> ClientAdmin {
+    ClientAdmin {
+        identity: Arc::clone(&p.identity),
+        topics: Arc::clone(&p.topics),
+        groups: Arc::clone(&p.groups),
+        consumers: Arc::clone(&p.consumers),
+        store: Arc::clone(&p.store),
+    }
+}

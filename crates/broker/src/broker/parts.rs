@@ -1,0 +1,132 @@
+//! What the broker is built of. Used while it is built only: each part then holds what it needs,
+//! and no part reaches another through here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_message::Timestamp;
+use rmq_remoting::Endpoint;
+use rmq_runtime::{Clock, Monotonic, Tasks, World};
+use rmq_store::{MessageStore, StoreAdmin};
+
+use super::OpenError;
+use crate::append::Appender;
+use crate::config::{BrokerConfig, ConfigError, Live};
+use crate::consumer_registry::ConsumerRegistry;
+use crate::delay::{Bells, DelayDelivery, DelayProgress, Levels};
+use crate::document::Files;
+use crate::group_table::GroupTable;
+use crate::hold::HoldService;
+use crate::identity::Identity;
+use crate::offset_table::OffsetTable;
+use crate::producer_registry::ProducerRegistry;
+use crate::queue_lock::LockTable;
+use crate::registrar::{Publication, Registrar};
+use crate::stats::Stats;
+use crate::topic_table::TopicTable;
+
+/// They.
+pub(super) struct Parts {
+    pub(super) world: World,
+    pub(super) tasks: Tasks,
+    pub(super) config: BrokerConfig,
+    pub(super) servers: Vec<Endpoint>,
+    pub(super) levels: Levels,
+    pub(super) opened: (Timestamp, Monotonic),
+    pub(super) store: Arc<dyn MessageStore>,
+    pub(super) store_admin: Arc<dyn StoreAdmin>,
+    pub(super) files: Arc<Files>,
+    pub(super) topics: Arc<TopicTable>,
+    pub(super) groups: Arc<GroupTable>,
+    pub(super) offsets: Arc<OffsetTable>,
+    pub(super) locks: Arc<LockTable>,
+    pub(super) delays: Arc<DelayProgress>,
+    pub(super) identity: Arc<Identity>,
+    pub(super) live: Arc<Live>,
+    pub(super) consumers: Arc<ConsumerRegistry>,
+    pub(super) producers: Arc<ProducerRegistry>,
+    pub(super) holds: Arc<HoldService>,
+    pub(super) bells: Arc<Bells>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) publication: Arc<Publication>,
+}
+
+impl Parts {
+    /// Checks the settings and reads the tables.
+    pub(super) fn open(
+        world: &World,
+        tasks: Tasks,
+        config: BrokerConfig,
+        store: Arc<dyn MessageStore>,
+        store_admin: Arc<dyn StoreAdmin>,
+    ) -> Result<Self, OpenError> {
+        config.validate()?;
+        let levels = Levels::parse(&config.message_delay_level).ok_or(ConfigError {
+            key: "messageDelayLevel",
+            problem: "must be 1 to 100 delays".to_owned(),
+        })?;
+        let now = Timestamp::from(world.clock.wall());
+        let monotonic = world.clock.monotonic();
+        let files = Files::new(Arc::clone(&world.disk), config.store_path_root_dir.join("config"));
+        Ok(Self {
+            topics: Arc::new(TopicTable::open(&files, &config, now)?),
+            groups: Arc::new(GroupTable::open(&files, now)?),
+            offsets: Arc::new(OffsetTable::open(&files)?),
+            locks: Arc::new(LockTable::open(&files, monotonic)?),
+            delays: Arc::new(DelayProgress::open(&files)?),
+            files: Arc::new(files),
+            identity: Arc::new(Identity::new(&config)),
+            live: Arc::new(Live::new(&config)),
+            consumers: Arc::default(),
+            producers: Arc::default(),
+            holds: Arc::default(),
+            bells: Arc::new(Bells::new(&levels)),
+            stats: Arc::default(),
+            publication: Arc::new(Publication::new()),
+            servers: config.name_servers()?,
+            opened: (now, monotonic),
+            world: world.clone(),
+            tasks,
+            config,
+            levels,
+            store,
+            store_admin,
+        })
+    }
+
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.world.clock)
+    }
+
+    pub(super) fn appender(&self) -> Appender {
+        let (store, stats) = (Arc::clone(&self.store), Arc::clone(&self.stats));
+        Appender::new(store, self.clock(), stats, &self.config)
+    }
+
+    pub(super) fn delivery(&self) -> DelayDelivery {
+        DelayDelivery {
+            identity: Arc::clone(&self.identity),
+            topics: Arc::clone(&self.topics),
+            progress: Arc::clone(&self.delays),
+            store: Arc::clone(&self.store),
+            appender: self.appender(),
+            bells: Arc::clone(&self.bells),
+            clock: self.clock(),
+        }
+    }
+
+    pub(super) fn registrar(&self) -> Registrar {
+        let period = self.config.register_name_server_period.clamp(10_000, 60_000);
+        Registrar {
+            identity: Arc::clone(&self.identity),
+            live: Arc::clone(&self.live),
+            topics: Arc::clone(&self.topics),
+            publication: Arc::clone(&self.publication),
+            clock: self.clock(),
+            tasks: self.tasks.child("registrar"),
+            servers: self.servers.clone(),
+            period: Duration::from_millis(period),
+            timeout: Duration::from_millis(self.config.register_broker_timeout_mills),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Requests of clients: who serves which; frequent ones first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_message::id::UniqueIds;
+use rmq_remoting::request_code as code;
+use rmq_remoting::{Peer, RemotingCommand, Reply};
+
+use super::parts::Parts;
+use crate::processor::client::ClientRequests;
+use crate::processor::lock::LockRequests;
+use crate::processor::offset::OffsetRequests;
+use crate::processor::pull::PullRequests;
+use crate::processor::query::QueryRequests;
+use crate::processor::send::SendRequests;
+use crate::processor::send_back::SendBackRequests;
+
+/// Those who serve them.
+pub(super) struct Requests {
+    send: SendRequests,
+    pull: Arc<PullRequests>,
+    offsets: OffsetRequests,
+    pub(super) clients: Arc<ClientRequests>,
+    locks: LockRequests,
+    queries: QueryRequests,
+    send_back: SendBackRequests,
+}
+
+impl Requests {
+    pub(super) fn new(p: &Parts) -> Self {
+        Self {
+            send: send(p),
+            pull: Arc::new(pull(p)),
+            offsets: offsets(p),
+            clients: Arc::new(clients(p)),
+            locks: LockRequests {
+                topics: Arc::clone(&p.topics),
+                locks: Arc::clone(&p.locks),
+                clock: p.clock(),
+            },
+            queries: QueryRequests { store: Arc::clone(&p.store), tasks: p.tasks.clone() },
+            send_back: send_back(p),
+        }
+    }
+
+    /// Serves the request, or hands it back.
+    pub(super) fn process(
+        &self,
+        peer: &Arc<Peer>,
+        request: RemotingCommand,
+    ) -> Result<Reply, RemotingCommand> {
+        Ok(match request.code {
+            code::SEND_MESSAGE_V2 | code::SEND_MESSAGE | code::SEND_BATCH_MESSAGE => {
+                self.send.process(peer, &request)
+            }
+            code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => self.pull.process(peer, request),
+            code::UPDATE_CONSUMER_OFFSET => self.offsets.update(&request).into(),
+            code::QUERY_CONSUMER_OFFSET => self.offsets.query(&request).into(),
+            code::CONSUMER_SEND_MSG_BACK => self.send_back.process(&request),
+            code::HEART_BEAT => self.clients.heartbeat(peer, &request).into(),
+            code::GET_CONSUMER_LIST_BY_GROUP => self.clients.list(&request).into(),
+            code::LOCK_BATCH_MQ => self.locks.lock(&request),
+            code::UNLOCK_BATCH_MQ => self.locks.unlock(&request).into(),
+            code::UNREGISTER_CLIENT => self.clients.unregister(peer, &request).into(),
+            code::CHECK_CLIENT_CONFIG => ClientRequests::check(&request).into(),
+            code::GET_MAX_OFFSET => self.offsets.max(&request).into(),
+            code::GET_MIN_OFFSET => self.offsets.min(&request).into(),
+            code::GET_EARLIEST_MSG_STORETIME => self.offsets.earliest(&request).into(),
+            code::SEARCH_OFFSET_BY_TIMESTAMP => self.offsets.search(&request),
+            code::QUERY_MESSAGE => self.queries.query(&request),
+            code::VIEW_MESSAGE_BY_ID => self.queries.view(&request).into(),
+            _ => return Err(request),
+        })
+    }
+}
+
+fn send(p: &Parts) -> SendRequests {
+    SendRequests {
+        identity: Arc::clone(&p.identity),
+        live: Arc::clone(&p.live),
+        topics: Arc::clone(&p.topics),
+        groups: Arc::clone(&p.groups),
+        locks: Arc::clone(&p.locks),
+        appender: p.appender(),
+        levels: p.levels.clone(),
+        clock: p.clock(),
+        entropy: Arc::clone(&p.world.entropy),
+        ids: UniqueIds::new(
+            p.config.broker_ip1,
+            std::process::id(),
+            u32::try_from(p.world.entropy.below(1 << 32)).unwrap_or(0),
+            p.world.clock.utc_offset_ms(),
+        ),
+        stats: Arc::clone(&p.stats),
+        accept_from: p.config.start_accept_send_request_time_stamp,
+    }
+}
+
+fn pull(p: &Parts) -> PullRequests {
+    PullRequests {
+        identity: Arc::clone(&p.identity),
+        live: Arc::clone(&p.live),
+        topics: Arc::clone(&p.topics),
+        groups: Arc::clone(&p.groups),
+        offsets: Arc::clone(&p.offsets),
+        consumers: Arc::clone(&p.consumers),
+        store: Arc::clone(&p.store),
+        holds: Arc::clone(&p.holds),
+        clock: p.clock(),
+        stats: Arc::clone(&p.stats),
+        count_max: p.config.pull_batch_max_message_count,
+        short_polling: Duration::from_millis(p.config.short_polling_time_mills),
+    }
+}
+
+fn clients(p: &Parts) -> ClientRequests {
+    ClientRequests {
+        live: Arc::clone(&p.live),
+        topics: Arc::clone(&p.topics),
+        groups: Arc::clone(&p.groups),
+        consumers: Arc::clone(&p.consumers),
+        producers: Arc::clone(&p.producers),
+        clock: p.clock(),
+    }
+}
+
+fn send_back(p: &Parts) -> SendBackRequests {
+    SendBackRequests {
+        identity: Arc::clone(&p.identity),
+        live: Arc::clone(&p.live),
+        topics: Arc::clone(&p.topics),
+        groups: Arc::clone(&p.groups),
+        store: Arc::clone(&p.store),
+        appender: p.appender(),
+        levels: p.levels.clone(),
+        clock: p.clock(),
+        entropy: Arc::clone(&p.world.entropy),
+    }
+}
+
+pub(super) fn offsets(p: &Parts) -> OffsetRequests {
+    OffsetRequests {
+        topics: Arc::clone(&p.topics),
+        groups: Arc::clone(&p.groups),
+        offsets: Arc::clone(&p.offsets),
+        delays: Arc::clone(&p.delays),
+        store: Arc::clone(&p.store),
+        clock: p.clock(),
+        tasks: p.tasks.clone(),
+    }
+}
