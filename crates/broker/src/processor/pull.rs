@@ -57,6 +57,8 @@ struct Admitted {
 enum Attempt {
     /// With an answer.
     Done(Response),
+    /// With the word that the group was moved.
+    Reset(Response),
     /// With nothing yet behind `next`; `response` says so.
     Empty { next: QueueOffset, response: Response },
 }
@@ -70,12 +72,15 @@ impl PullRequests {
         };
         let (next, response) = match self.attempt(peer, &header, None) {
             Err(refused) => return Reply::Now(refused),
-            Ok(attempt) => {
+            // What rides on this pull is older than the reset.
+            Ok(Attempt::Reset(response)) => return Reply::Now(response),
+            Ok(Attempt::Done(response)) => {
                 self.commit(&header);
-                match attempt {
-                    Attempt::Done(response) => return Reply::Now(response),
-                    Attempt::Empty { next, response } => (next, response),
-                }
+                return Reply::Now(response);
+            }
+            Ok(Attempt::Empty { next, response }) => {
+                self.commit(&header);
+                (next, response)
             }
         };
         let wait = self.wait(&header);
@@ -134,7 +139,7 @@ impl PullRequests {
             look = false;
             match self.attempt(peer, header, Some(from)) {
                 Err(refused) => return refused,
-                Ok(Attempt::Done(response)) => return response,
+                Ok(Attempt::Done(response) | Attempt::Reset(response)) => return response,
                 Ok(Attempt::Empty { next, response }) => {
                     hold.advance(next);
                     from = next;
@@ -160,7 +165,7 @@ impl PullRequests {
             let outcome = empty_outcome(QueueOffset(reset), range.start, range.end);
             let mut response = self.respond(&admitted, outcome);
             response.code = response_code::PULL_OFFSET_MOVED;
-            return Ok(Attempt::Done(response.with_remark("OFFSET_RESET")));
+            return Ok(Attempt::Reset(response.with_remark("OFFSET_RESET")));
         }
         let offset = from.unwrap_or(QueueOffset(header.queue_offset));
         let count = usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, self.count_max);

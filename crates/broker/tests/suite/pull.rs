@@ -209,6 +209,15 @@ async fn a_reset_is_told_once_and_voids_older_commits() {
     let void = fixture.ask(update(5).to_command()).await;
     assert_eq!((void.code, void.remark()), (0, "Offset has been previously reset"));
     assert_eq!(fixture.call(&query("Orders")).await.offset, 1);
+    // Nor does what rides on the pull that is told.
+    let base = pull("Orders", 0, 5);
+    let rides = PullMessage {
+        sys_flag: base.sys_flag | sys_flag::pull::COMMIT_OFFSET,
+        commit_offset: 5,
+        ..base
+    };
+    assert_eq!(fixture.ask(rides.to_command()).await.remark(), "OFFSET_RESET");
+    assert_eq!(fixture.call(&query("Orders")).await.offset, 1);
     let out = ResetOffset { offset: Some(9), ..reset.clone() };
     let refused = fixture.ask(out.to_command()).await;
     assert_eq!(refused.remark(), "Target offset 9 not in consume queue range [0-5]");
