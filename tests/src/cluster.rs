@@ -54,7 +54,9 @@ impl Cluster {
     }
 
     pub(crate) async fn start(builder: &ClusterBuilder, is_process: bool) -> Result<Self> {
-        let dir = TempDir::with_prefix("rmq-cluster-")?;
+        let mut dir = TempDir::with_prefix("rmq-cluster-")?;
+        // To look at stores and logs of a test that failed.
+        dir.disable_cleanup(std::env::var_os("RMQ_TESTS_KEEP").is_some());
         let name_server = free_address().await?;
         let home = dir.path().join("namesrv");
         let conf = ClusterBuilder::name_server_conf(name_server, &home);
@@ -71,12 +73,19 @@ impl Cluster {
             cluster.brokers.push(Server::new("broker", address, home, &conf, is_process)?);
             cluster.start_broker(cluster.brokers.len() - 1).await?;
         }
+        // All brokers hold the template of new topics.
+        cluster.await_route(name::AUTO_CREATE_TOPIC).await?;
         Ok(cluster)
     }
 
-    /// Address of the name server.
+    /// Address of the name server, as clients take it.
     pub fn namesrv(&self) -> String {
         self.name_server.address.to_string()
+    }
+
+    /// Address of the name server.
+    pub fn namesrv_address(&self) -> SocketAddr {
+        self.name_server.address
     }
 
     /// Address of a broker.

@@ -1,4 +1,4 @@
-//! A broker process that is given what no honest client sends, while another client uses it.
+//! A cluster of processes that is given what no honest client sends, while another client uses it.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use crate::wire::{Frame, Wire};
 /// Topic of the honest client.
 pub const TOPIC: &str = "Steady";
 
-/// A broker under attack, and a client that uses it all the while.
+/// A cluster under attack, and a client that uses it all the while.
 #[derive(Debug)]
 pub struct Target {
     /// Its cluster.
@@ -21,6 +21,8 @@ pub struct Target {
     pub client: Client,
     /// Messages that must be stored.
     pub sent: usize,
+    /// Who is given what no honest client sends: the broker, unless the test says else.
+    pub victim: SocketAddr,
 }
 
 impl Target {
@@ -32,24 +34,21 @@ impl Target {
         let mut cluster = Cluster::builder().start_processes().await?;
         cluster.expect_alive()?;
         let client = Client::connect(&cluster.namesrv()).await?;
-        let mut target = Self { cluster, client, sent: 0 };
+        let victim = cluster.broker(0);
+        let mut target = Self { cluster, client, sent: 0, victim };
         target.still_serves().await?;
         Ok(target)
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.cluster.broker(0)
     }
 
     /// A connection of its own.
     ///
     /// # Errors
-    /// The broker does not take it.
+    /// The victim does not take it.
     pub async fn dial(&self) -> Result<Wire> {
-        Wire::connect(self.address()).await
+        Wire::connect(self.victim).await
     }
 
-    /// The broker lives and takes messages, and has just those that were sent to it.
+    /// The cluster lives and takes messages, and has just those that were sent to it.
     ///
     /// # Errors
     /// It does not.
@@ -63,10 +62,10 @@ impl Target {
         Ok(())
     }
 
-    /// Writes bytes on a connection of their own; what comes back until the broker closes it.
+    /// Writes bytes on a connection of their own; what comes back until the victim closes it.
     ///
     /// # Errors
-    /// The broker does not close it, or answers with what is no frame.
+    /// The victim does not close it, or answers with what is no frame.
     pub async fn throw(&self, bytes: &[u8]) -> Result<Vec<Frame>> {
         let mut wire = self.dial().await?;
         wire.write(bytes).await;
@@ -81,13 +80,17 @@ impl Target {
     pub async fn stop(mut self) -> Result<()> {
         self.still_serves().await?;
         self.client.shutdown().await;
+        // Whoever comes now finds everything, too.
+        self.client = Client::connect(&self.cluster.namesrv()).await?;
+        self.still_serves().await?;
+        self.client.shutdown().await;
         self.cluster.stop().await
     }
 
-    /// Asks on a connection that is kept while the broker keeps it; none when it hangs up.
+    /// Asks on a connection that is kept while the victim keeps it; none when it hangs up.
     ///
     /// # Errors
-    /// The broker does neither answer nor hang up.
+    /// The victim does neither answer nor hang up.
     pub async fn provoke(
         &self,
         wire: &mut Option<Wire>,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
 use rmq_runtime::{ClockExt, Stream};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::wait::{PATIENCE, WORLD};
@@ -37,14 +37,15 @@ impl Frame {
 
 /// The header of a request.
 pub fn header(code: i32, opaque: i32, fields: &[(&str, String)]) -> Vec<u8> {
-    let fields: Map<String, Value> =
-        fields.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-    json!({
-        "code": code, "flag": 0, "language": "JAVA", "opaque": opaque, "version": 513,
-        "serializeTypeCurrentRPC": "JSON", "extFields": fields,
-    })
-    .to_string()
-    .into_bytes()
+    let mut text = format!(
+        r#"{{"code":{code},"flag":0,"language":"JAVA","opaque":{opaque},"version":513,"extFields":{{"#
+    );
+    for (at, (name, value)) in fields.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        text.push_str(&format!(r#"{comma}"{name}":{}"#, json!(value)));
+    }
+    text.push_str("}}");
+    text.into_bytes()
 }
 
 /// A frame with a JSON header.

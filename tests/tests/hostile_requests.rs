@@ -1,120 +1,46 @@
 //! Whatever a request says, a broker answers or closes that connection, and serves others (HI-07, HI-08,
 //! HI-17, HI-19, HI-20, HI-22).
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use rmq_message::batch::{self, BatchItem};
-use rmq_remoting::request_code::{self, ServedBy};
+use rmq_remoting::request_code;
 use rmq_tests::WORLD;
 use rmq_tests::target::{TOPIC, Target, noise};
+use rmq_tests::wire::Frame;
 
 const NOT_SUPPORTED: i64 = 3;
 
-/// Names of fields of all requests, so that what a handler looks for is there with a wrong value.
-const FIELDS: &[&str] = &[
-    "a",
-    "b",
-    "c",
-    "d",
-    "e",
-    "f",
-    "g",
-    "h",
-    "i",
-    "j",
-    "k",
-    "l",
-    "m",
-    "n",
-    "topic",
-    "queueId",
-    "queueOffset",
-    "offset",
-    "consumerGroup",
-    "producerGroup",
-    "group",
-    "groupName",
-    "clientID",
-    "clientId",
-    "maxMsgNums",
-    "sysFlag",
-    "commitOffset",
-    "suspendTimeoutMillis",
-    "subscription",
-    "subVersion",
-    "expressionType",
-    "maxMsgBytes",
-    "timestamp",
-    "boundaryType",
-    "delayLevel",
-    "originMsgId",
-    "originTopic",
-    "maxReconsumeTimes",
-    "unitMode",
-    "key",
-    "maxNum",
-    "beginTimestamp",
-    "endTimestamp",
-    "msgId",
-    "brokerName",
-    "brokerAddr",
-    "clusterName",
-    "brokerId",
-    "defaultTopic",
-    "defaultTopicQueueNums",
-    "readQueueNums",
-    "writeQueueNums",
-    "perm",
-    "topicFilterType",
-    "topicSysFlag",
-    "order",
-    "attributes",
-    "bornTimestamp",
-    "flag",
-    "properties",
-    "reconsumeTimes",
-    "batch",
-    "isForce",
-    "tranStateTableOffset",
-    "commitLogOffset",
-    "commitOrRollback",
-    "fromTransactionCheck",
-    "transactionId",
-    "invisibleTime",
-    "pollTime",
-    "bornTime",
-    "initMode",
-    "expType",
-    "exp",
-    "extraInfo",
-    "statsName",
-    "statsKey",
-    "count",
-    "index",
-    "cleanOffset",
-    "jstackEnable",
-    "srcGroup",
-    "destGroup",
-    "offline",
-    "compareTopic",
-    "requestSource",
-    "setZeroIfNotFound",
-    "committed",
-    "lang",
-    "version",
-    "timeBegin",
-    "namespace",
-    "epoch",
-    "masterAddress",
-];
+/// Fields of all requests with a value that fits, so that a handler gets as far as the one that does
+/// not.
+const FIELDS: &str = "a=hostile b=Hostile c=TBW102 d=4 e=0 f=0 g=1 h=0 i= j=0 k=false l=1 m=false \
+    n=broker-a topic=Hostile queueId=0 queueOffset=0 offset=0 consumerGroup=hostile \
+    producerGroup=hostile group=hostile groupName=hostile clientID=hostile clientId=hostile \
+    maxMsgNums=1 sysFlag=0 commitOffset=0 suspendTimeoutMillis=1 subscription=* subVersion=1 \
+    expressionType=TAG maxMsgBytes=100 timestamp=1 boundaryType=LOWER delayLevel=0 \
+    originMsgId=0 originTopic=Hostile maxReconsumeTimes=1 unitMode=false key=k maxNum=1 \
+    beginTimestamp=0 endTimestamp=1 msgId=0 brokerName=hostile brokerAddr=127.0.0.1:1 \
+    clusterName=hostile brokerId=0 haServerAddr=127.0.0.1:2 bodyCrc32=0 compressed=false \
+    enableActingMaster=false heartbeatTimeoutMillis=1000 defaultTopic=TBW102 \
+    defaultTopicQueueNums=4 readQueueNums=1 writeQueueNums=1 perm=6 \
+    topicFilterType=SINGLE_TAG topicSysFlag=0 order=false attributes= bornTimestamp=1 flag=0 \
+    properties= reconsumeTimes=0 batch=false isForce=false tranStateTableOffset=0 \
+    commitLogOffset=0 commitOrRollback=0 fromTransactionCheck=false transactionId=0 \
+    invisibleTime=1 pollTime=1 bornTime=1 initMode=0 expType=TAG exp=* extraInfo=0 \
+    statsName=TOPIC_PUT_NUMS statsKey=Hostile count=1 index=0 cleanOffset=false \
+    jstackEnable=false srcGroup=hostile destGroup=hostile2 offline=false compareTopic=Hostile \
+    requestSource=0 setZeroIfNotFound=false committed=true lang=RUST version=513 timeBegin=0 \
+    namespace=hostile value=v topicSeq=0 maxTopicNum=1 groupSeq=0 maxGroupNum=1";
+
+/// Those of [`values`] that are also tried in one field alone.
+const ALONE: [&str; 3] = ["words", "largest", "smallest"];
 
 /// Field values that no honest client sends.
 fn values() -> Vec<(&'static str, String)> {
     vec![
         ("empty", String::new()),
-        ("words", "x".to_owned()),
+        ("words", "x y".to_owned()),
         ("largest", i64::MAX.to_string()),
         ("smallest", i64::MIN.to_string()),
         ("largest of 32 bits", i32::MAX.to_string()),
@@ -125,76 +51,115 @@ fn values() -> Vec<(&'static str, String)> {
     ]
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_request_survives_wrong_fields_and_bodies() -> Result<()> {
-    let mut target = Target::start().await?;
-    let root = target.cluster.broker_dir(0).to_owned();
-    let mut wire = None;
-    let (mut asked, mut closed, mut unsupported) = (0, 0, BTreeSet::new());
-    let bodies: Vec<Vec<u8>> = vec![
-        vec![],
-        b"{".to_vec(),
-        b"null".to_vec(),
-        b"[[[]]]".to_vec(),
-        br#"{"clientID":1,"consumerDataSet":{},"mqSet":7,"offsetTable":[],"table":"x"}"#.to_vec(),
-        br#"{"mqSet":[{"topic":null,"queueId":-9e99,"brokerName":[]}],"clientId":""}"#.to_vec(),
-        format!("{}{}", "[".repeat(50_000), "]".repeat(50_000)).into(),
-        b"brokerName=evil\nstorePathRootDir=/tmp/rmq-escaped\nnonsense".to_vec(),
-        noise(300),
-    ];
-    for row in request_code::ALL.iter().filter(|row| row.served_by != ServedBy::Nobody) {
-        for (what, value) in values() {
-            let fields: Vec<_> = FIELDS.iter().map(|name| (*name, value.clone())).collect();
-            let answer = target.provoke(&mut wire, row.code, &fields, b"").await;
-            let answer = answer.with_context(|| format!("{} with {what} fields", row.name))?;
-            asked += 1;
-            closed += usize::from(answer.is_none());
-            if answer.is_some_and(|answer| answer.code() == NOT_SUPPORTED) {
-                unsupported.insert(row.name);
-                break;
-            }
-        }
-        if unsupported.contains(row.name) {
+fn bodies() -> Vec<(&'static str, Vec<u8>)> {
+    let deep = |open: &str, close: &str| [open.repeat(50_000), close.repeat(50_000)].concat();
+    vec![
+        ("none", vec![]),
+        ("cut", b"{".to_vec()),
+        ("null", b"null".to_vec()),
+        ("list", b"[[[]]]".to_vec()),
+        (
+            "wrong types",
+            br#"{"clientID":1,"consumerDataSet":{},"mqSet":7,"offsetTable":[],"table":"x"}"#
+                .to_vec(),
+        ),
+        (
+            "wrong parts",
+            br#"{"mqSet":[{"topic":null,"queueId":-9e99,"brokerName":[]}],"clientId":""}"#.to_vec(),
+        ),
+        ("deep lists", deep("[", "]").into()),
+        ("deep objects", deep(r#"{"a":"#, "}").into()),
+        ("settings", b"storePathRootDir=/tmp/rmq-escaped\nbrokerName=evil\nnonsense".to_vec()),
+        ("noise", noise(300)),
+    ]
+}
+
+/// What came of an attack.
+#[derive(Debug, Default)]
+struct Counts {
+    built: usize,
+    asked: usize,
+    refused: usize,
+    closed: usize,
+}
+
+impl Counts {
+    fn add(&mut self, answer: Option<&Frame>) {
+        self.asked += 1;
+        self.refused += usize::from(answer.is_some_and(|answer| answer.code() != 0));
+        self.closed += usize::from(answer.is_none());
+    }
+}
+
+/// Every code that the victim has built, with wrong fields and bodies.
+async fn attack(target: &mut Target) -> Result<Counts> {
+    let fit: Vec<(&str, String)> = FIELDS
+        .split_whitespace()
+        .filter_map(|field| field.split_once('='))
+        .map(|(name, value)| (name, value.to_owned()))
+        .collect();
+    let (mut counts, mut wire) = (Counts::default(), None);
+    for row in request_code::ALL {
+        let first = target.provoke(&mut wire, row.code, &[], b"").await;
+        let first = first.with_context(|| format!("{} without fields", row.name))?;
+        if first.is_some_and(|answer| answer.code() == NOT_SUPPORTED) {
             continue;
         }
-        for (at, body) in bodies.iter().enumerate() {
-            for fields in [vec![], fields_that_fit()] {
-                let answer = target.provoke(&mut wire, row.code, &fields, body).await;
-                let answer = answer.with_context(|| format!("{} with body {at}", row.name))?;
-                asked += 1;
-                closed += usize::from(answer.is_none());
+        counts.built += 1;
+        for (what, value) in values() {
+            let all = fit.iter().map(|(name, _)| (*name, value.clone())).collect::<Vec<_>>();
+            let answer = target.provoke(&mut wire, row.code, &all, b"").await;
+            let answer = answer.with_context(|| format!("{}: all fields {what}", row.name))?;
+            counts.add(answer.as_ref());
+            if !ALONE.contains(&what) {
+                continue;
+            }
+            for at in 0..fit.len() {
+                let mut one = fit.clone();
+                one[at].1.clone_from(&value);
+                let answer = target.provoke(&mut wire, row.code, &one, b"").await;
+                let answer =
+                    answer.with_context(|| format!("{}: {} {what}", row.name, one[at].0))?;
+                counts.add(answer.as_ref());
+            }
+        }
+        for (what, body) in bodies() {
+            for fields in [vec![], fit.clone()] {
+                let answer = target.provoke(&mut wire, row.code, &fields, &body).await;
+                let answer = answer.with_context(|| format!("{}: body {what}", row.name))?;
+                counts.add(answer.as_ref());
             }
         }
         target.cluster.expect_alive().with_context(|| format!("after {}", row.name))?;
     }
-    let built = request_code::ALL.len() - unsupported.len();
-    println!(
-        "{asked} malformed requests of {built} built codes, {closed} of them closed the connection"
-    );
-    ensure!(built > 20, "hardly any code is built: {unsupported:?}");
     for code in [-1, 0, 9_999, i32::MAX, i32::MIN] {
         let answer = target.provoke(&mut wire, code, &[], b"").await?;
         ensure!(answer.is_none_or(|answer| answer.code() == NOT_SUPPORTED), "unknown code {code}");
     }
     ensure!(!Path::new("/tmp/rmq-escaped").exists(), "a request chose a file");
-    let names = names_below(&root)?;
+    Ok(counts)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_survives_every_request_with_wrong_fields_and_bodies() -> Result<()> {
+    let mut target = Target::start().await?;
+    target.cluster.create_topic("Hostile", 1).await?;
+    let counts = attack(&mut target).await?;
+    println!("{counts:?}");
+    ensure!(counts.built > 20, "hardly anything is built: {counts:?}");
+    let names = names_below(target.cluster.broker_dir(0))?;
     ensure!(!names.iter().any(|name| name.contains("rmq-escaped")), "{names:?}");
     target.stop().await
 }
 
-/// Fields with which a handler gets as far as its body.
-fn fields_that_fit() -> Vec<(&'static str, String)> {
-    let number = |name| (name, "0".to_owned());
-    let mut fields: Vec<_> =
-        ["queueId", "queueOffset", "offset", "maxMsgNums", "sysFlag", "commitOffset"]
-            .into_iter()
-            .map(number)
-            .collect();
-    for name in ["consumerGroup", "producerGroup", "group", "clientID", "clientId"] {
-        fields.push((name, "hostile".to_owned()));
-    }
-    fields.push(("topic", "Hostile".to_owned()));
-    fields
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_server_survives_every_request_with_wrong_fields_and_bodies() -> Result<()> {
+    let mut target = Target::start().await?;
+    target.victim = target.cluster.namesrv_address();
+    let counts = attack(&mut target).await?;
+    println!("{counts:?}");
+    ensure!(counts.built > 10, "hardly anything is built: {counts:?}");
+    target.stop().await
 }
 
 fn names_below(dir: &Path) -> Result<Vec<String>> {
