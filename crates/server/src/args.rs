@@ -26,7 +26,7 @@ pub enum Role {
 
 /// Flags that every role takes.
 #[derive(Debug, Group)]
-pub struct CommonArgs {
+pub struct SharedArgs {
     /// Settings as in Apache RocketMQ's broker.conf or namesrv.conf
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -43,7 +43,7 @@ pub struct CommonArgs {
 pub struct NamesrvArgs {
     /// Flags that every role takes.
     #[command(flatten)]
-    pub common: CommonArgs,
+    pub shared: SharedArgs,
     /// Where to listen [default: 127.0.0.1:9876]
     #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<String>,
@@ -54,7 +54,7 @@ pub struct NamesrvArgs {
 pub struct BrokerArgs {
     /// Flags that every role takes.
     #[command(flatten)]
-    pub common: CommonArgs,
+    pub shared: SharedArgs,
     /// Name servers to register at, `host:port;host:port`
     #[arg(short, long, value_name = "ADDRESSES")]
     pub namesrv: Option<String>,
@@ -68,7 +68,7 @@ pub struct BrokerArgs {
 pub struct StandaloneArgs {
     /// Flags that every role takes.
     #[command(flatten)]
-    pub common: CommonArgs,
+    pub shared: SharedArgs,
     /// Where the name server listens [default: 127.0.0.1:9876]
     #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<String>,

@@ -78,11 +78,12 @@ pub async fn start_broker(world: &World, settings: BrokerSettings) -> Result<Run
 
     let (config, addr) = (&settings.broker, parts.server.local_addr());
     let told = parts.broker.address();
+    let dir = &settings.store.store_path_root_dir;
     let mut lines = vec![
         format!("broker {} listens on {addr}{}", config.broker_name, also(addr, told)),
         format!(
             "store {} with {}",
-            settings.store.store_path_root_dir.display(),
+            std::path::absolute(dir).unwrap_or_else(|_| dir.clone()).display(),
             match settings.store.flush_disk_type {
                 FlushDiskType::Async => "ASYNC_FLUSH",
                 FlushDiskType::Sync => "SYNC_FLUSH",

@@ -12,7 +12,8 @@ use rmq_server::args::Args;
 use rmq_server::plan::Plan;
 use rmq_server::signals::Signals;
 use rmq_server::{Running, start_broker, start_namesrv};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 /// Exit status when the settings or the command line are wrong.
 const MISUSE: u8 = 2;
@@ -28,12 +29,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_env("RMQ_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    log();
     let world = World::system();
     let plan = match Plan::new(&world, &args) {
         Ok(plan) => plan,
@@ -48,6 +44,16 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime.block_on(run(&world, plan)),
         Err(error) => failed(1, error),
     }
+}
+
+/// To stderr, as much as `RMQ_LOG` wants: `warn`, or `info,rmq_store=debug`.
+fn log() {
+    let wanted = std::env::var("RMQ_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let usual = || LOG.parse().unwrap_or_default();
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry().with(lines).with(wanted.unwrap_or_else(usual)).init();
 }
 
 /// One line, no more.

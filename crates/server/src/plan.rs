@@ -9,7 +9,7 @@ use rmq_namesrv::NamesrvConfig;
 use rmq_runtime::World;
 use thiserror::Error;
 
-use crate::args::{Args, BrokerArgs, CommonArgs, NamesrvArgs, Role, StandaloneArgs};
+use crate::args::{Args, BrokerArgs, NamesrvArgs, Role, SharedArgs, StandaloneArgs};
 use crate::broker::BrokerSettings;
 use crate::settings::{SettingError, Settings};
 
@@ -77,34 +77,34 @@ impl Plan {
 }
 
 fn namesrv(world: &World, args: &NamesrvArgs) -> Result<Plan, PlanError> {
-    let settings = read(world, &args.common)?;
+    let settings = read(world, &args.shared)?;
     let mut config: NamesrvConfig = settings.read()?;
-    config.bind_address = bind_address(&settings, &args.common)?;
+    config.bind_address = bind_address(&settings, &args.shared)?;
     if let Some(listen) = &args.listen {
         set_listen(&mut config, listen)?;
     }
     if !settings.has("kvConfigPath") {
         config.kv_config_path = Some(home().join("namesrv/kvConfig.json"));
     }
-    check_namesrv(&settings, &config, &args.common)?;
+    check_namesrv(&settings, &config, &args.shared)?;
     Ok(Plan { namesrv: Some(config), broker: None, without_effect: settings.finish()? })
 }
 
 fn broker(world: &World, args: &BrokerArgs) -> Result<Plan, PlanError> {
-    let mut settings = read(world, &args.common)?;
+    let mut settings = read(world, &args.shared)?;
     set_broker_flags(&mut settings, args.namesrv.as_deref(), args.store.as_deref());
     default_setting(&mut settings, "storePathRootDir", &home().join("store").to_string_lossy());
     default_setting(&mut settings, "brokerName", &host_name());
-    let broker = broker_settings(world, &settings, &args.common)?;
+    let broker = broker_settings(world, &settings, &args.shared)?;
     Ok(Plan { namesrv: None, broker: Some(broker), without_effect: settings.finish()? })
 }
 
 fn standalone(world: &World, args: &StandaloneArgs) -> Result<Plan, PlanError> {
-    let mut settings = read(world, &args.common)?;
+    let mut settings = read(world, &args.shared)?;
     set_broker_flags(&mut settings, args.namesrv.as_deref(), args.store.as_deref());
     default_setting(&mut settings, "storePathRootDir", "rmq-data");
     default_setting(&mut settings, "brokerName", "broker-a");
-    let broker = broker_settings(world, &settings, &args.common)?;
+    let broker = broker_settings(world, &settings, &args.shared)?;
     // `listenPort` of the file is the broker's.
     let mut config: NamesrvConfig = settings.read()?;
     config.listen_port = NamesrvConfig::default().listen_port;
@@ -116,7 +116,7 @@ fn standalone(world: &World, args: &StandaloneArgs) -> Result<Plan, PlanError> {
         config.kv_config_path =
             Some(broker.store.store_path_root_dir.join("namesrv/kvConfig.json"));
     }
-    check_namesrv(&settings, &config, &args.common)?;
+    check_namesrv(&settings, &config, &args.shared)?;
     let without_effect = settings.finish()?;
     Ok(Plan { namesrv: Some(config), broker: Some(broker), without_effect })
 }
@@ -124,7 +124,7 @@ fn standalone(world: &World, args: &StandaloneArgs) -> Result<Plan, PlanError> {
 fn check_namesrv(
     settings: &Settings,
     config: &NamesrvConfig,
-    args: &CommonArgs,
+    args: &SharedArgs,
 ) -> Result<(), PlanError> {
     check_open("the name server's address", config.bind_address, args)?;
     config.validate().map_err(|error| match error {
@@ -133,7 +133,7 @@ fn check_namesrv(
     })
 }
 
-fn read(world: &World, args: &CommonArgs) -> Result<Settings, PlanError> {
+fn read(world: &World, args: &SharedArgs) -> Result<Settings, PlanError> {
     let mut settings = Settings::default();
     if let Some(path) = &args.config {
         let bytes = world.disk.read(path).map_err(PlanError::File)?;
@@ -164,7 +164,7 @@ fn default_setting(settings: &mut Settings, key: &str, value: &str) {
 fn broker_settings(
     world: &World,
     settings: &Settings,
-    args: &CommonArgs,
+    args: &SharedArgs,
 ) -> Result<BrokerSettings, PlanError> {
     let mut broker: BrokerConfig = settings.read()?;
     let mut store: rmq_store::Config = settings.read()?;
@@ -184,7 +184,7 @@ fn broker_settings(
 }
 
 /// This machine only, unless it is to be open or the settings say where.
-fn bind_address(settings: &Settings, args: &CommonArgs) -> Result<IpAddr, PlanError> {
+fn bind_address(settings: &Settings, args: &SharedArgs) -> Result<IpAddr, PlanError> {
     let default = if args.insecure_open { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
     match settings.get("bindAddress") {
         None => Ok(default.into()),
@@ -194,7 +194,7 @@ fn bind_address(settings: &Settings, args: &CommonArgs) -> Result<IpAddr, PlanEr
     }
 }
 
-fn check_open(what: &'static str, address: IpAddr, args: &CommonArgs) -> Result<(), PlanError> {
+fn check_open(what: &'static str, address: IpAddr, args: &SharedArgs) -> Result<(), PlanError> {
     if address.is_loopback() || args.insecure_open {
         Ok(())
     } else {
