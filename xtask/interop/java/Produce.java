@@ -25,7 +25,7 @@ public final class Produce {
         producer = new DefaultMQProducer(options.text("group", "interop_producer"));
         producer.setNamesrvAddr(options.need("namesrv"));
         producer.setInstanceName(options.text("instance", "produce"));
-        producer.setSendMsgTimeout(options.number("timeout-ms", 5000));
+        producer.setSendMsgTimeout(options.number("timeout-ms", 15000));
         producer.setRetryAnotherBrokerWhenNotStoreOK(true);
     }
 
