@@ -102,10 +102,11 @@ async fn queues_are_spread_evenly() -> Result<()> {
     let one = join(&cluster, &inbox, "one").await?;
     let two = join(&cluster, &inbox, "two").await?;
     balanced(&[&one, &two], TOPIC, &[2, 2]).await?;
-    for member in [one, two] {
-        let queues = queues_of(&member, TOPIC);
+    for queues in [queues_of(&one, TOPIC), queues_of(&two, TOPIC)] {
         let brokers: Vec<_> = queues.iter().map(|queue| &queue.broker_name).collect();
         ensure!(brokers.windows(2).all(|pair| pair[0] == pair[1]), "{queues:?} of two brokers");
+    }
+    for member in [one, two] {
         member.shutdown(GRACE).await;
     }
     cluster.stop().await?;
