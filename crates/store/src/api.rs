@@ -155,6 +155,10 @@ pub enum AppendError {
     /// Topic or properties have no record form.
     #[error(transparent)]
     Unfit(#[from] EncodeError),
+    /// Properties with a zero byte: after a power loss nobody could tell it from a part of the
+    /// record that never reached the disk.
+    #[error("properties must not hold a zero byte")]
+    ZeroByte,
     /// No records at all.
     #[error("an append needs at least one record")]
     Empty,

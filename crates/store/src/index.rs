@@ -8,7 +8,7 @@ mod file;
 
 use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -36,8 +36,33 @@ pub(crate) struct KeyIndex {
 struct State {
     /// By age; only the last is filled.
     files: Vec<IndexFile>,
-    /// Store time of the last record of the last full file.
+    /// Store time of the last record of the last full file, which is synced.
     sealed: Timestamp,
+    /// Position of that record.
+    sealed_at: Option<u64>,
+}
+
+/// Which files are whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Vouched {
+    /// All: the store was stopped cleanly.
+    All,
+    /// Those whose last record lies at or before that position, none without one.
+    UpTo(Option<u64>),
+    /// Those whose last record was stored at or before that time: Apache's rule.
+    StoredBy(Timestamp),
+}
+
+impl Vouched {
+    fn for_file(self, header: &Header) -> bool {
+        match self {
+            Self::All => true,
+            Self::UpTo(at) => {
+                at.is_some_and(|at| u64::try_from(header.end_at).is_ok_and(|end| end <= at))
+            }
+            Self::StoredBy(time) => header.end <= time,
+        }
+    }
 }
 
 /// Hash of `topic#key`: 31 bits.
@@ -83,45 +108,57 @@ impl<'a> Keys<'a> {
 }
 
 impl KeyIndex {
-    /// Opens the files. After an unclean end those younger than the checkpoint are removed.
-    /// `log_end` is where the recovered log ends: a file that reaches beyond it is removed too.
+    /// Opens the files, and removes those that are not vouched for or reach beyond `log_end`, where
+    /// the recovered log ends, and those after them.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         dir: PathBuf,
         config: &Config,
-        sealed: Timestamp,
-        clean: bool,
+        vouched: Vouched,
         log_end: u64,
     ) -> io::Result<Self> {
         let geometry = Geometry { slots: config.max_hash_slot_num, items: config.max_index_num };
         let mut files: Vec<IndexFile> = Vec::new();
-        for entry in disk.list(&dir)? {
+        let remove = |path: &Path| {
+            tracing::info!(path = %path.display(), "index file is rebuilt from the log");
+            disk.remove(path)
+        };
+        for entry in disk.list(&dir)?.into_iter().filter(|entry| !entry.is_dir) {
             let path = dir.join(&entry.name);
-            if entry.is_dir {
-                continue;
-            }
             let file = if entry.len == geometry.file_len() {
                 IndexFile::load(path.clone(), disk.open(&path, OpenMode::Write)?, geometry)?
             } else {
                 None
             };
-            let follows = |file: &IndexFile| {
-                files.last().is_none_or(|last| last.header.end_at <= file.header.end_at)
-                    && u64::try_from(file.header.end_at).is_ok_and(|at| at < log_end)
-            };
             match file {
-                Some(file) if (clean || file.header.end <= sealed) && follows(&file) => {
-                    files.push(file);
-                }
-                _ => {
-                    tracing::info!(path = %path.display(), "index file is rebuilt from the log");
-                    disk.remove(&path)?;
-                }
+                Some(file) => files.push(file),
+                None => remove(&path)?,
             }
         }
-        let state = Mutex::new(State { files, sealed });
-        Ok(Self { disk, clock, dir, geometry, state })
+        // Not by name: names are times, and the clock may have been set back.
+        files.sort_by_key(|file| (file.header.begin_at, file.header.end_at));
+        let is_kept = |before: Option<&IndexFile>, file: &IndexFile| {
+            before.is_none_or(|before| before.header.end_at <= file.header.end_at)
+                && u64::try_from(file.header.end_at).is_ok_and(|at| at < log_end)
+                && vouched.for_file(&file.header)
+        };
+        let kept = (0..files.len())
+            .find(|index| {
+                let before = index.checked_sub(1).and_then(|before| files.get(before));
+                !files.get(*index).is_some_and(|file| is_kept(before, file))
+            })
+            .unwrap_or(files.len());
+        for file in files.drain(kept..).rev() {
+            remove(&file.path)?;
+        }
+        let full = files.iter().rfind(|file| file.is_full()).map(|file| file.header);
+        let state = State {
+            sealed: full.map_or(Timestamp(0), |full| full.end),
+            sealed_at: full.and_then(|full| u64::try_from(full.end_at).ok()),
+            files,
+        };
+        Ok(Self { disk, clock, dir, geometry, state: Mutex::new(state) })
     }
 
     /// Position of the last record it has, where indexing goes on; `None` when it is empty.
@@ -134,6 +171,11 @@ impl KeyIndex {
     /// Store time of the last record of the last full file.
     pub(crate) fn sealed(&self) -> Timestamp {
         self.state.lock().sealed
+    }
+
+    /// Position of the last record of the last full file, which is synced.
+    pub(crate) fn sealed_at(&self) -> Option<u64> {
+        self.state.lock().sealed_at
     }
 
     /// Position and store time of the youngest record it has.
@@ -188,6 +230,7 @@ impl KeyIndex {
                     full.flush()?;
                     full.rest();
                     state.sealed = full.header.end;
+                    state.sealed_at = u64::try_from(full.header.end_at).ok();
                     Some(full.header)
                 }
                 None => None,

@@ -6,7 +6,7 @@ mod chores;
 mod close;
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rmq_message::record::NewRecord;
 use rmq_message::{PhysicalOffset, QueueOffset, Timestamp};
-use rmq_runtime::{BoxFuture, DiskLock, Tasks, Watermark, World};
+use rmq_runtime::{BoxFuture, Disk, DiskLock, Tasks, Watermark, World};
 use thiserror::Error;
 
 use crate::api::{
@@ -82,7 +82,7 @@ impl From<std::io::Error> for OpenError {
 /// What was saved last, and is saved next.
 struct Saved {
     checkpoint: Checkpoint,
-    progress: Progress,
+    progress: Option<Progress>,
 }
 
 /// The store on local disk.
@@ -131,6 +131,7 @@ impl LocalStore {
         config.validate()?;
         let layout = Layout::new(&config.store_path_root_dir);
         let disk = &world.disk;
+        make_durable_dir(&**disk, layout.root())?;
         for dir in [layout.commit_log(), layout.consume_queues(), layout.index()] {
             disk.create_dir(&dir)?;
         }
@@ -187,6 +188,20 @@ impl LocalStore {
         }
         self.log.give_back(touched);
     }
+}
+
+/// Makes a directory and the entries that lead to it durable, whoever has made them.
+fn make_durable_dir(disk: &dyn Disk, dir: &Path) -> std::io::Result<()> {
+    disk.create_dir(dir)?;
+    for above in dir.ancestors().skip(1) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match disk.sync_dir(above) {
+            // Who may not read it has not made anything in it.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 impl MessageStore for LocalStore {

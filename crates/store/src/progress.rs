@@ -1,8 +1,9 @@
 //! Exactly how far everything derived from the log has come, so that a start needs to look only at
 //! what is younger. A hint: without it recovery goes by Apache's checkpoint, which is coarser.
 //!
-//! It is valid only together with the checkpoint it was written with, so a store that another
-//! program has written to in between is not believed.
+//! It is valid only together with the checkpoint that is written right after it, or with the one
+//! before, in case that never came; so a store that another program has written to in between is
+//! not believed.
 
 use std::io;
 use std::path::Path;
@@ -39,12 +40,19 @@ pub(crate) struct IndexProgress {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
-    /// The three times of the checkpoint that was written with it.
+    /// The three times of the checkpoint that is written after it.
     checkpoint: (i64, i64, i64),
+    /// Those of the checkpoint before. Only in the file.
+    #[serde(default)]
+    before: Option<(i64, i64, i64)>,
     /// Everything before this position is synced, in the log and in the consume queues.
     pub(crate) log: u64,
     /// After a clean stop: what the key index, which is synced, has.
     pub(crate) index: Option<IndexProgress>,
+    /// Position of the last record of the last full file of the key index; that and all files
+    /// before it are synced.
+    #[serde(default)]
+    pub(crate) index_sealed: Option<u64>,
     pub(crate) queues: Vec<QueueProgress>,
 }
 
@@ -57,25 +65,33 @@ impl Progress {
         checkpoint: &Checkpoint,
         log: u64,
         index: Option<IndexProgress>,
+        index_sealed: Option<u64>,
         queues: Vec<QueueProgress>,
     ) -> Self {
-        Self { checkpoint: times(checkpoint), log, index, queues }
+        Self { checkpoint: times(checkpoint), before: None, log, index, index_sealed, queues }
     }
 
-    pub(crate) fn save(&self, disk: &dyn Disk, path: &Path) -> io::Result<()> {
-        let text = serde_json::to_vec(self).map_err(io::Error::other)?;
+    /// Writes it, to be followed by its checkpoint; `before` is the one that is there now.
+    pub(crate) fn save(&self, disk: &dyn Disk, path: &Path, before: &Checkpoint) -> io::Result<()> {
+        let both = Self { before: Some(times(before)), ..self.clone() };
+        let text = serde_json::to_vec(&both).map_err(io::Error::other)?;
         state_file::save(disk, path, &text)
     }
 
-    /// The progress written with that checkpoint, if there is one that can be read.
-    pub(crate) fn load(disk: &dyn Disk, path: &Path, checkpoint: &Checkpoint) -> Option<Self> {
-        let loaded = state_file::load(disk, path, |bytes| serde_json::from_slice::<Self>(&bytes));
-        match loaded {
-            Ok(loaded) => loaded.into_value().filter(|it| it.checkpoint == times(checkpoint)),
+    /// The last progress that was written, if there is one that can be read.
+    pub(crate) fn load(disk: &dyn Disk, path: &Path) -> Option<Self> {
+        match state_file::load(disk, path, |bytes| serde_json::from_slice(&bytes)) {
+            Ok(loaded) => loaded.into_value(),
             Err(error) => {
                 tracing::warn!(%error, "progress is not readable; recovery goes by the checkpoint");
                 None
             }
         }
+    }
+
+    /// Whether that checkpoint was the last when it was written, or was written with it.
+    pub(crate) fn fits(&self, checkpoint: &Checkpoint) -> bool {
+        let times = times(checkpoint);
+        self.checkpoint == times || self.before == Some(times)
     }
 }

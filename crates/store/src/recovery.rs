@@ -6,7 +6,7 @@
 //! to miss entries it is built again from the beginning of the log (INV-11, INV-13). All steps may
 //! be interrupted and are then done again (INV-05).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use crate::checkpoint::Checkpoint;
 use crate::commit_log::recovery::{self, Check, Scanned};
 use crate::commit_log::{CommitLog, Recovered};
 use crate::config::Config;
-use crate::consume_queue::{Applied, QueueTable, Unit, partition};
+use crate::consume_queue::{Applied, Queue, QueueTable, Unit, partition};
 use crate::dispatch::{DelayLevels, entry};
-use crate::index::KeyIndex;
+use crate::index::{KeyIndex, Vouched};
 use crate::layout::Layout;
 use crate::local::OpenError;
 use crate::progress::Progress;
@@ -34,7 +34,7 @@ pub(crate) struct Parts {
     /// Up to where the key index is complete.
     pub(crate) indexed: u64,
     pub(crate) checkpoint: Checkpoint,
-    pub(crate) progress: Progress,
+    pub(crate) progress: Option<Progress>,
 }
 
 struct Recovery<'a> {
@@ -46,6 +46,8 @@ struct Recovery<'a> {
     /// Only when it can be believed.
     progress: Option<Progress>,
     known: HashSet<QueueKey>,
+    /// What is checked of records that may be torn.
+    check: Check,
     clean: bool,
 }
 
@@ -66,7 +68,9 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
     ));
     let delays = DelayLevels(config.delay_levels().unwrap_or_default());
     let checkpoint = Checkpoint::load(&**disk, &layout.checkpoint())?;
-    let progress = Progress::load(&**disk, &layout.progress(), &checkpoint);
+    let progress = Progress::load(&**disk, &layout.progress());
+    let own = progress.is_some();
+    let progress = progress.filter(|progress| progress.fits(&checkpoint));
     let mut recovery = Recovery {
         config,
         queues: &queues,
@@ -75,6 +79,7 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
         checkpoint,
         known: HashSet::new(),
         progress: None,
+        check: Check::of(config, own),
         clean,
     };
     recovery.believe(progress)?;
@@ -98,7 +103,7 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
     let recovered = Recovered { segments, segment, end, last_timestamp };
     let log =
         CommitLog::new(config, Arc::clone(&world.clock), Arc::clone(&queues), delays, recovered);
-    Ok(Parts { log, index, indexed, checkpoint, progress: progress.unwrap_or_default() })
+    Ok(Parts { log, index, indexed, checkpoint, progress })
 }
 
 #[expect(clippy::too_many_arguments, reason = "the values of one recovery, used once")]
@@ -116,7 +121,12 @@ fn open_index(
         return Ok((None, end));
     }
     let (disk, clock) = (Arc::clone(&world.disk), Arc::clone(&world.clock));
-    let index = KeyIndex::open(disk, clock, layout.index(), config, checkpoint.index, clean, end)?;
+    let vouched = match progress {
+        _ if clean => Vouched::All,
+        Some(progress) => Vouched::UpTo(progress.index_sealed),
+        None => Vouched::StoredBy(checkpoint.index),
+    };
+    let index = KeyIndex::open(disk, clock, layout.index(), config, vouched, end)?;
     let youngest = index.resumes_at();
     let seen = progress
         .filter(|_| clean)
@@ -133,7 +143,7 @@ impl Recovery<'_> {
         if let Some(progress) = progress
             && self.segments.last().is_some()
             && progress.log >= self.segments.min()
-            && recovery::is_boundary(self.segments, progress.log)?
+            && recovery::is_boundary(self.segments, progress.log, self.check)?
         {
             self.known = progress.queues.iter().map(|queue| queue.key()).collect();
             self.progress = Some(progress);
@@ -153,6 +163,7 @@ impl Recovery<'_> {
             }
         }
         let rebuild = self.reset_short_queues()? || !gaps.is_empty();
+        self.drop_unproven_entries()?;
         let min = self.segments.min();
         let start = if rebuild { min } else { self.start()? };
         let mut gap = false;
@@ -168,7 +179,8 @@ impl Recovery<'_> {
         }
         let expected = self.clean && self.progress.as_ref().is_some_and(|it| it.log == scanned.end);
         if !expected {
-            recovery::cut(self.segments, scanned.end, self.config)?;
+            recovery::cut(self.segments, scanned.end, self.check, self.config)?;
+            recovery::sync(self.segments, checked_from)?;
         }
         self.fit_queues(scanned.end)?;
         Ok(scanned)
@@ -188,22 +200,7 @@ impl Recovery<'_> {
             }
             any = true;
         }
-        self.remove_deleted_queues()?;
         Ok(any)
-    }
-
-    /// Removes what a deletion that was interrupted has left: queues that the progress does not
-    /// know although they end before it.
-    fn remove_deleted_queues(&self) -> io::Result<()> {
-        let Some(progress) = &self.progress else { return Ok(()) };
-        for queue in self.queues.all() {
-            let known = self.known.contains(&queue.key);
-            if !known && queue.visible() > 0 && queue.state().log_end <= progress.log {
-                tracing::info!(queue = %queue.key, "the deletion of its topic is completed");
-                self.queues.reset(&queue)?;
-            }
-        }
-        Ok(())
     }
 
     /// Where to look from.
@@ -233,7 +230,7 @@ impl Recovery<'_> {
     /// Applies records to their queues. `gap` tells whether a queue misses entries before one.
     fn scan(&self, from: u64, to: u64, fill: bool, gap: &mut bool) -> io::Result<Scanned> {
         let synced_to = self.progress.as_ref().map_or(0, |it| it.log);
-        let check = if to == u64::MAX { Check::of(self.config) } else { Check::Form };
+        let check = if to == u64::MAX { self.check } else { Check::Form };
         recovery::scan(self.segments, from, to, check, |record| {
             let Some((key, offset, unit)) = entry(record, self.delays) else { return Ok(()) };
             let known = self.progress.is_none() || self.known.contains(&key);
@@ -265,17 +262,41 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    /// Drops entries that the progress does not vouch for: the log behind it may have been lost and
+    /// written anew since, so that they point to what is no record. They are made again.
+    fn drop_unproven_entries(&self) -> io::Result<()> {
+        let Some(progress) = &self.progress else { return Ok(()) };
+        let known = progress.queues.iter().map(|queue| (queue.key(), queue.end));
+        let known: HashMap<_, _> = known.collect();
+        for queue in self.queues.all() {
+            match known.get(&queue.key) {
+                Some(end) if queue.visible() > *end || queue.state().log_end > progress.log => {
+                    self.cut_queue(&queue, *end, progress.log)?;
+                }
+                Some(_) => {}
+                // New since then, or its topic was deleted.
+                None => self.queues.reset(&queue)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops entries from a number on, and those whose records lie behind a position of the log.
+    fn cut_queue(&self, queue: &Arc<Queue>, number: u64, log_end: u64) -> io::Result<()> {
+        let high = queue.visible().min(number).max(queue.min());
+        let kept = partition(queue.min(), high, |number| {
+            let unit = self.queues.unit(queue, number)?;
+            Ok(unit.is_none_or(|unit| !unit.is_blank() && Unit::end(unit) > log_end))
+        })?;
+        tracing::info!(queue = %queue.key, kept, "entries without proof are cut off");
+        queue.cut(&self.queues.context, kept)
+    }
+
     /// Drops entries whose records are not in the log, and finds where queues begin.
     fn fit_queues(&self, end: u64) -> io::Result<()> {
-        let context = &self.queues.context;
         for queue in self.queues.all() {
             if queue.state().log_end > end {
-                let kept = partition(queue.min(), queue.visible(), |number| {
-                    let unit = self.queues.unit(&queue, number)?;
-                    Ok(unit.is_none_or(|unit| !unit.is_blank() && Unit::end(unit) > end))
-                })?;
-                tracing::warn!(queue = %queue.key, kept, "entries without messages are cut off");
-                queue.cut(context, kept)?;
+                self.cut_queue(&queue, u64::MAX, end)?;
             }
             self.queues.find_min(&queue, self.segments.min())?;
         }

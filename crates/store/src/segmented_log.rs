@@ -131,8 +131,21 @@ impl SegmentedLog {
         self.disk.create_dir(&self.dir)?;
         let path = self.dir.join(layout::file_name(start));
         let file = self.disk.open(&path, OpenMode::Create { len: self.len })?;
-        self.disk.sync_dir(&self.dir)?;
+        // The length first: a file that is there without it would be in the way of the next start.
+        file.sync()?;
+        self.sync_dir()?;
         Ok(self.segment(start, OnceLock::from(file)))
+    }
+
+    /// Makes creations and removals of files durable. Each by itself, so that no power loss leaves
+    /// a gap (INV-09).
+    pub(crate) fn sync_dir(&self) -> io::Result<()> {
+        self.disk.sync_dir(&self.dir)
+    }
+
+    fn remove(&self, segment: &Segment) -> io::Result<()> {
+        self.disk.remove(&segment.path)?;
+        self.sync_dir()
     }
 
     fn next_start(&self) -> u64 {
@@ -162,7 +175,7 @@ impl SegmentedLog {
     /// Removes what holds nothing: the prepared file.
     pub(crate) fn discard_prepared(&self) -> io::Result<()> {
         match self.next.lock().take() {
-            Some(next) => self.disk.remove(&next.path),
+            Some(next) => self.remove(&next),
             None => Ok(()),
         }
     }
@@ -170,18 +183,25 @@ impl SegmentedLog {
     /// Removes the files that begin at or behind a position.
     pub(crate) fn remove_from(&self, at: u64) -> io::Result<()> {
         while let Some(last) = self.last().filter(|last| last.start >= at) {
-            self.disk.remove(&last.path)?;
+            self.remove(&last)?;
             self.segments.write().pop_back();
         }
         Ok(())
     }
 
-    /// Whether there is a first file that is not the last, and whose last change is such.
-    pub(crate) fn first_has(&self, such: impl Fn(SystemTime) -> bool) -> io::Result<bool> {
+    /// Whether there is a first file that is not the last, that lies before `end`, and whose last
+    /// change is such.
+    pub(crate) fn first_has(
+        &self,
+        end: u64,
+        such: impl Fn(SystemTime) -> bool,
+    ) -> io::Result<bool> {
         let first = {
             let segments = self.segments.read();
             match segments.front() {
-                Some(first) if segments.len() > 1 => layout::file_name(first.start),
+                Some(first) if segments.len() > 1 && first.end() <= end => {
+                    layout::file_name(first.start)
+                }
                 _ => return Ok(false),
             }
         };
@@ -192,6 +212,6 @@ impl SegmentedLog {
     /// Removes the first file. Readers lose it before the disk does (INV-10).
     pub(crate) fn remove_first(&self) -> io::Result<()> {
         let first = self.segments.write().pop_front();
-        first.map_or(Ok(()), |first| self.disk.remove(&first.path))
+        first.map_or(Ok(()), |first| self.remove(&first))
     }
 }

@@ -17,6 +17,11 @@ use crate::segmented_log::{Segment, SegmentedLog};
 /// be on its way to the disk at once.
 const ZEROS_MAX: u64 = 64 << 20;
 const CHUNK: usize = 1 << 20;
+/// What reaches a disk whole or not at all, mostly.
+const SECTOR: usize = 512;
+/// So many zero bytes before the end of a sector have not been written; fields of a record make
+/// shorter runs.
+const ZEROS_MIN: usize = 32;
 
 /// How far records follow each other without fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,15 +36,21 @@ pub(crate) struct Scanned {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Check {
     Form,
+    /// The checksum of the body.
     Body,
+    /// Also that topic and properties hold no zero byte: we store none, so it is a sector that
+    /// never arrived, which the body's checksum does not tell.
+    Own,
     /// The checksum of everything, which must be there.
     Whole,
 }
 
 impl Check {
-    pub(crate) fn of(config: &Config) -> Self {
+    /// What recovery checks; `own` when the log was last written by us.
+    pub(crate) fn of(config: &Config, own: bool) -> Self {
         match config {
             Config { force_verify_prop_crc: true, .. } => Self::Whole,
+            Config { check_crc_on_recover: true, .. } if own => Self::Own,
             Config { check_crc_on_recover: true, .. } => Self::Body,
             _ => Self::Form,
         }
@@ -55,7 +66,10 @@ fn verify(bytes: &[u8], at: u64, check: Check) -> Result<RecordView<'_>, RecordE
     }
     match check {
         Check::Form => {}
-        Check::Body => record.verify()?,
+        Check::Own if record.properties.contains(&0) || record.topic.contains('\0') => {
+            return Err(RecordError::Checksum);
+        }
+        Check::Body | Check::Own => record.verify()?,
         Check::Whole if checksum::is_sealed(bytes.get(..record.total_len).unwrap_or_default()) => {}
         Check::Whole => return Err(RecordError::Checksum),
     }
@@ -78,7 +92,7 @@ pub(crate) fn scan(
             if scanned.end >= to {
                 return Ok(scanned);
             }
-            if ends_file(rest, log.find(segment.end()).is_some()) {
+            if ends_file(rest, || log.find(segment.end()).is_some()) {
                 scanned.end = segment.end();
                 break;
             }
@@ -98,10 +112,10 @@ fn rest_of(segment: &Segment, at: u64) -> io::Result<Bytes> {
 }
 
 /// Whether the log goes on in the next file.
-fn ends_file(rest: &[u8], has_next: bool) -> bool {
+fn ends_file(rest: &[u8], has_next: impl Fn() -> bool) -> bool {
     match head(rest) {
         Ok(Head::Blank(remaining)) => remaining == rest.len(),
-        _ => rest.len() < BLANK_LEN && has_next,
+        _ => rest.len() < BLANK_LEN && has_next(),
     }
 }
 
@@ -111,14 +125,21 @@ pub(crate) fn first_timestamp(segment: &Segment) -> io::Result<Option<Timestamp>
     Ok(verify(&bytes, segment.start, Check::Body).ok().map(|record| record.store_timestamp))
 }
 
-/// Whether a record, the end of a file, or nothing at all stands at a position.
-pub(crate) fn is_boundary(log: &SegmentedLog, at: u64) -> io::Result<bool> {
+/// Whether a record, the end of a file, or nothing at all stands at a position, or a record that
+/// power loss has torn.
+pub(crate) fn is_boundary(log: &SegmentedLog, at: u64, check: Check) -> io::Result<bool> {
     let Some(segment) = log.find(at) else {
         return Ok(log.last().is_none_or(|last| last.end() == at));
     };
     let bytes = rest_of(&segment, at)?;
     let nothing = bytes.iter().take(BLANK_LEN).all(|byte| *byte == 0);
-    Ok(nothing || ends_file(&bytes, true) || verify(&bytes, at, Check::Body).is_ok())
+    if nothing || ends_file(&bytes, || true) || verify(&bytes, at, Check::Body).is_ok() {
+        return Ok(true);
+    }
+    match survey(log, at, check)?.record {
+        Some(next) => is_torn(log, at, next),
+        None => Ok(true),
+    }
 }
 
 /// What lies behind the end.
@@ -175,11 +196,49 @@ fn find_record(bytes: &[u8], from: usize, len: usize, start: u64, check: Check) 
     })
 }
 
+/// Whether it is power loss that nothing can be read at `end` although a valid record begins at
+/// `next`: then a sector in between was on its way to the disk together with that record and never
+/// arrived, so it still is zero from what was there before to its last byte. A device that damages
+/// what it had stored leaves no such trace.
+fn is_torn(log: &SegmentedLog, end: u64, next: u64) -> io::Result<bool> {
+    let Some(segment) = log.find(end) else { return Ok(false) };
+    let mut bytes = rest_of(&segment, end)?;
+    let until = match usize::try_from(next - end) {
+        Ok(next) if next < bytes.len() => next,
+        // Behind the blank that ends a file it has never been written.
+        _ => (0..bytes.len())
+            .find(|at| ends_file(bytes.get(*at..).unwrap_or_default(), || false))
+            .unwrap_or(bytes.len()),
+    };
+    bytes.truncate(until);
+    let first = SECTOR - usize::try_from((end - segment.start) % SECTOR as u64).unwrap_or(0);
+    let Some((head, rest)) = bytes.split_at_checked(first) else { return Ok(false) };
+    let zeros = |bytes: &[u8]| bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    // The first sector may hold what was synced before; the record begins behind that.
+    let lost_here = zeros(head) >= ZEROS_MIN.min(head.len());
+    let is_size = |size: u64| {
+        // Less than a size of the record is here: does the rest of it tell that this was not zero?
+        let size = u32::try_from(size).unwrap_or(0).to_be_bytes();
+        let (here, there) = size.split_at(head.len().min(size.len()));
+        here.iter().any(|byte| *byte != 0) && rest.starts_with(there)
+    };
+    let lost_here = lost_here && (head.len() >= size_of::<u32>() || is_size(next - end));
+    Ok(lost_here || rest.chunks_exact(SECTOR).any(|sector| zeros(sector) >= ZEROS_MIN))
+}
+
 /// Ends the log at `end`: what lies behind is zeroed and synced, later files are removed. Refuses
-/// when a valid record lies behind, unless the operator has decided (`cutDamagedLog`).
-pub(crate) fn cut(log: &SegmentedLog, end: u64, config: &Config) -> Result<(), OpenError> {
-    let remains = survey(log, end, Check::of(config))?;
-    if let Some(next) = remains.record {
+/// when a valid record lies behind that has not come there [out of order](is_torn), unless the
+/// operator has decided (`cutDamagedLog`).
+pub(crate) fn cut(
+    log: &SegmentedLog,
+    end: u64,
+    check: Check,
+    config: &Config,
+) -> Result<(), OpenError> {
+    let remains = survey(log, end, check)?;
+    if let Some(next) = remains.record
+        && !is_torn(log, end, next)?
+    {
         let path = log.find(end).map_or_else(|| log.dir().to_owned(), |it| it.path.clone());
         let (at, next) = (rmq_message::PhysicalOffset(end), rmq_message::PhysicalOffset(next));
         if !config.cut_damaged_log {
@@ -203,4 +262,13 @@ pub(crate) fn cut(log: &SegmentedLog, end: u64, config: &Config) -> Result<(), O
         last.file()?.sync()?;
     }
     Ok(())
+}
+
+/// Makes durable what was found from a position on: a process that was killed may have written it
+/// without a sync, and from now on it can be read (INV-02).
+pub(crate) fn sync(log: &SegmentedLog, from: u64) -> io::Result<()> {
+    for segment in log.all().into_iter().filter(|segment| segment.end() > from) {
+        segment.file()?.sync()?;
+    }
+    log.sync_dir()
 }

@@ -121,6 +121,9 @@ impl CommitLog {
                 let (len, max) = (record.body.len(), self.limits.body);
                 return Err(AppendError::TooLarge { len, max });
             }
+            if record.properties.contains(&0) {
+                return Err(AppendError::ZeroByte);
+            }
             let properties = self.seals.then(|| checksum::with_room(record.properties));
             let text = properties.as_deref().unwrap_or(record.properties);
             let len = NewRecord { topic: &key.topic, properties: text, ..*record }.encoded_len()?;

@@ -297,10 +297,12 @@ impl QueueFiles {
             let len = CHUNK.min(usize::try_from(context.file_len - position).unwrap_or(CHUNK));
             let Some(part) = chunk.get_mut(..len) else { break };
             file.read_at(position, part)?;
-            if part.iter().any(|byte| *byte != 0) {
-                part.fill(0);
-                file.write_at(position, part)?;
+            if part.iter().all(|byte| *byte == 0) {
+                // Entries are written in a row: behind this nothing is that a reader can reach.
+                break;
             }
+            part.fill(0);
+            file.write_at(position, part)?;
             position += len as u64;
         }
         self.unsynced.push(start);

@@ -166,7 +166,6 @@ impl IndexFile {
         file.read_at(0, &mut bytes)?;
         let header = Header::decode(&bytes);
         let sane = (1..=geometry.items).contains(&header.next)
-            && header.begin <= header.end
             && (0..=header.end_at).contains(&header.begin_at);
         Ok(sane.then(|| Self::new(path, file, geometry, header)))
     }

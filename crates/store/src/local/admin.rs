@@ -43,13 +43,15 @@ impl LocalStore {
         let has_expired = |modified: SystemTime| {
             forced || now.duration_since(modified).is_ok_and(|age| age >= kept)
         };
-        if !self.log.segments.first_has(has_expired)? {
+        // What is still on its way to the file is young, whatever the file's age.
+        let has_expired = || self.log.segments.first_has(self.log.visible.get(), has_expired);
+        if !has_expired()? {
             return Ok(0);
         }
         // Queues whose records are about to go must be on disk: their offsets go on.
         self.save(None)?;
         let mut removed = 0;
-        while removed < config.delete_file_batch_max && self.log.segments.first_has(has_expired)? {
+        while removed < config.delete_file_batch_max && has_expired()? {
             self.log.segments.remove_first()?;
             removed += 1;
         }

@@ -13,6 +13,7 @@ use super::LocalStore;
 use crate::api::{AppendError, StoreAdmin};
 use crate::commit_log::recovery::{self as log_recovery, Check};
 use crate::config::FlushDiskType;
+use crate::index::KeyIndex;
 use crate::progress::{IndexProgress, Progress};
 
 /// Bytes after which writing to the device is begun.
@@ -170,14 +171,16 @@ impl LocalStore {
         if let Some(index) = &self.index {
             checkpoint.index = index.sealed();
         }
-        let progress = Progress::new(&checkpoint, end, index, self.log.queues.progress());
-        if progress != saved.progress || checkpoint != saved.checkpoint {
-            // In this order: a checkpoint without its progress is coarser, never wrong.
+        let sealed_at = self.index.as_ref().and_then(KeyIndex::sealed_at);
+        let progress =
+            Progress::new(&checkpoint, end, index, sealed_at, self.log.queues.progress());
+        if saved.progress.as_ref() != Some(&progress) || checkpoint != saved.checkpoint {
+            // In this order: progress fits the checkpoint that it follows as well as its own.
+            progress.save(disk, &self.layout.progress(), &saved.checkpoint)?;
             checkpoint.save(disk, &self.layout.checkpoint())?;
-            progress.save(disk, &self.layout.progress())?;
         }
         saved.checkpoint = checkpoint;
-        saved.progress = progress;
+        saved.progress = Some(progress);
         Ok(())
     }
 

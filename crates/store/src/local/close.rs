@@ -66,7 +66,6 @@ impl LocalStore {
         // A file that was begun but holds nothing goes as well.
         let end = self.log.visible.get();
         segments.remove_from(end)?;
-        self.world.disk.sync_dir(&self.layout.commit_log())?;
         self.save(progress)?;
         self.world.disk.remove(&self.layout.abort())?;
         self.world.disk.sync_dir(self.layout.root())

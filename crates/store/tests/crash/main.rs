@@ -1,0 +1,16 @@
+//! The store under power loss, kills and failing disks, on a simulated one.
+//!
+//! Everything runs on the test's own thread from a seed, so each failure can be replayed: it prints
+//! how. `RMQ_TORTURE_POINTS` and `RMQ_TORTURE_SEED` set the amount and the histories;
+//! `cargo xtask torture` does it all at large.
+
+mod amounts;
+mod damage;
+mod failures;
+mod history;
+mod life;
+mod model;
+mod power_loss;
+mod regressions;
+mod tail;
+mod threads;
