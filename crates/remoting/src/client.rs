@@ -187,7 +187,8 @@ impl Invoker for Client {
         if answer.code != response_code::GO_AWAY {
             return Ok(answer);
         }
-        // The server is about to stop, or wants its connections spread anew: once more on a new one.
+        // The server is about to stop, or wants its connections spread anew: once more on a new
+        // one.
         self.leave(to, &peer);
         let peer = self.connect(to, self.left(deadline)).await?;
         let answer = peer.call(&mut request, self.left(deadline)).await?;

@@ -42,7 +42,8 @@ pub struct RemotingCommand {
     pub remark: Option<CompactString>,
     /// Extension fields.
     pub fields: Fields,
-    /// Body; empty when there is none. A slice of the connection's read buffer, see [`RemotingCommand::detached`].
+    /// Body; empty when there is none. A received one is a slice of the read buffer (up to
+    /// 256 KiB); who keeps it for long should copy it.
     pub body: Bytes,
     /// How the header was, or is to be, written.
     pub encoding: HeaderEncoding,
@@ -62,6 +63,11 @@ impl RemotingCommand {
             body: Bytes::new(),
             encoding: HeaderEncoding::Json,
         }
+    }
+
+    /// A command of which only the encoding is known yet.
+    pub(crate) fn received(encoding: HeaderEncoding) -> Self {
+        Self { language: Language::Unknown, version: 0, encoding, ..Self::request(0) }
     }
 
     /// A response of this program.
@@ -121,15 +127,10 @@ impl RemotingCommand {
     pub fn remark(&self) -> &str {
         self.remark.as_deref().unwrap_or_default()
     }
-
-    /// The same command without any hold on the read buffer of its connection (up to 256 KiB). For requests that are kept longer than their turn.
-    #[must_use]
-    pub fn detached(self) -> Self {
-        Self { fields: self.fields.detached(), body: Bytes::copy_from_slice(&self.body), ..self }
-    }
 }
 
-/// What a processor answers. Opaque, flag, language, version and header encoding are the connection's business.
+/// What a processor answers. Opaque, flag, language, version and header encoding are the
+/// connection's business.
 #[derive(Debug, Clone, Default)]
 pub struct Response {
     /// Response code.
@@ -195,7 +196,8 @@ impl From<RemotingCommand> for Response {
     }
 }
 
-/// The body of a response: pieces that go out one behind the other. Large pieces reach the socket without a copy.
+/// The body of a response: pieces that go out one behind the other. Large pieces reach the socket
+/// without a copy.
 #[derive(Debug, Clone, Default)]
 pub struct Body {
     parts: SmallVec<[Bytes; 2]>,

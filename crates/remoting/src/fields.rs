@@ -1,31 +1,28 @@
-//! The extension fields of a header: an ordered list of names and texts, cheap to read and cheap to build.
+//! The extension fields of a header: an ordered list of names and texts, cheap to read and cheap to
+//! build.
 //!
-//! A received header keeps its bytes and only remembers where each name and value lies. What had to
-//! be unescaped, and what is pushed by ourselves, goes into one side text. So decoding allocates
-//! nothing, or that one text.
+//! All text lies in one string: of a received header its own text, with what had to be unescaped
+//! behind it; of a header of ours one piece after the other. So fields cost one allocation, and
+//! hold nothing of the connection that they came from.
 
-use std::fmt;
-use std::io::Write as _;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 
-use bytes::Bytes;
 use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use crate::json::scan;
 
-/// Bytes that the side string takes at its first push: enough for the answer to a send.
-const SIDE_CAPACITY: usize = 192;
+/// Bytes that the text takes at its first push: enough for the answer to a send.
+const TEXT_CAPACITY: usize = 192;
 
 /// Names and values in the order of the wire.
 ///
-/// A name may occur twice when a peer says so; reading takes the last one, as every RocketMQ peer does.
+/// A name may occur twice when a peer says so; reading takes the last one, as every RocketMQ peer
+/// does.
 #[derive(Clone, Default)]
 pub struct Fields {
-    /// Text of the received header; its whole content has been checked to be UTF-8.
-    text: Bytes,
-    /// Text of our own: unescaped values, and everything pushed.
-    side: Vec<u8>,
+    text: String,
     entries: SmallVec<[Entry; 16]>,
 }
 
@@ -35,14 +32,12 @@ struct Entry {
     value: Span,
 }
 
-/// A piece of `text`, or of `side` when the highest bit of `len` is set.
+/// A piece of the text.
 #[derive(Clone, Copy)]
 struct Span {
     start: u32,
     len: u32,
 }
-
-const SIDE: u32 = 1 << 31;
 
 impl Fields {
     /// No fields.
@@ -62,12 +57,13 @@ impl Fields {
 
     /// The value of a field.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.raw(name).map(as_text)
+        let entry = self.entries.iter().rev().find(|entry| self.piece(entry.name) == name)?;
+        Some(self.piece(entry.value))
     }
 
     /// Whether the field is there, also when it is empty.
     pub fn contains(&self, name: &str) -> bool {
-        self.raw(name).is_some()
+        self.get(name).is_some()
     }
 
     /// The value of a field, which must be there.
@@ -83,8 +79,7 @@ impl Fields {
     /// # Errors
     /// [`FieldError::Malformed`] when the text is no `T`.
     pub fn parse<T: FieldValue>(&self, name: &'static str) -> Result<Option<T>, FieldError> {
-        let Some(raw) = self.raw(name) else { return Ok(None) };
-        let text = as_text(raw);
+        let Some(text) = self.get(name) else { return Ok(None) };
         T::parse(text).map(Some).ok_or_else(|| FieldError::malformed(name, text))
     }
 
@@ -98,25 +93,18 @@ impl Fields {
 
     /// Whether the field is there and says `true` in any letter case.
     pub fn flag(&self, name: &str) -> bool {
-        self.raw(name).is_some_and(|raw| raw.eq_ignore_ascii_case(b"true"))
+        self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     /// All fields in the order of the wire.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + Clone {
-        self.entries
-            .iter()
-            .map(|entry| (as_text(self.bytes(entry.name)), as_text(self.bytes(entry.value))))
-    }
-
-    /// All fields as bytes, which are known to be UTF-8; saves the check where the text is only compared or parsed.
-    pub(crate) fn iter_bytes(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
-        self.entries.iter().map(|entry| (self.bytes(entry.name), self.bytes(entry.value)))
+        self.entries.iter().map(|entry| (self.piece(entry.name), self.piece(entry.value)))
     }
 
     /// Appends a field.
     pub fn push(&mut self, name: &str, value: &str) {
-        let name = self.push_side(name);
-        let value = self.push_side(value);
+        let name = self.push_piece(name);
+        let value = self.push_piece(value);
         self.entries.push(Entry { name, value });
     }
 
@@ -127,11 +115,10 @@ impl Fields {
 
     /// Appends a field with the text of `value`.
     pub fn push_display(&mut self, name: &str, value: impl fmt::Display) {
-        let name = self.push_side(name);
-        let start = self.side.len();
-        write!(self.side, "{value}").expect("writing to memory cannot fail");
-        let value = side_span(start..self.side.len());
-        self.entries.push(Entry { name, value });
+        let name = self.push_piece(name);
+        let start = self.text.len();
+        write!(self.text, "{value}").expect("writing to a string cannot fail");
+        self.entries.push(Entry { name, value: span(start..self.text.len()) });
     }
 
     /// Sets a field: takes the place of every field of this name, or is appended.
@@ -143,64 +130,69 @@ impl Fields {
     /// Removes every field of this name. Whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
         let before = self.entries.len();
-        let Self { text, side, entries } = self;
-        entries.retain(|entry| resolve(text, side, entry.name) != name.as_bytes());
+        let Self { text, entries } = self;
+        entries.retain(|entry| piece(text, entry.name) != name);
         entries.len() != before
     }
 
-    /// A copy that holds no part of the connection's read buffer; for requests that are kept for long.
-    #[must_use]
-    pub fn detached(&self) -> Self {
-        let mut copy = Self {
-            text: Bytes::new(),
-            side: Vec::with_capacity(self.text.len()),
-            entries: SmallVec::new(),
-        };
-        for (name, value) in self.iter() {
-            copy.push(name, value);
-        }
-        copy
+    /// Fields of a header whose text this is; their places are pushed next.
+    pub(crate) fn within(text: String) -> Self {
+        Self { text, entries: SmallVec::new() }
     }
 
-    /// Starts the fields of a received header whose whole text is known to be UTF-8.
-    pub(crate) fn of_header(text: Bytes) -> Self {
-        Self { text, side: Vec::new(), entries: SmallVec::new() }
+    /// Appends a field by its places in the text.
+    pub(crate) fn push_places(&mut self, name: Range<usize>, value: Range<usize>) {
+        self.entries.push(Entry { name: span(name), value: span(value) });
     }
 
-    /// Appends a field by its places in the header.
-    pub(crate) fn push_ranges(&mut self, name: Range<usize>, value: Range<usize>) {
-        self.entries.push(Entry { name: span(name, 0), value: span(value, 0) });
-    }
-
-    /// Appends a field whose value is the JSON string that begins at `start` of the header, behind
-    /// its quote. Answers the place behind the string; `None` when it is no standard string.
-    pub(crate) fn push_unescaped(&mut self, name: Range<usize>, start: usize) -> Option<usize> {
-        let from = self.side.len();
-        let end = scan::unescape(&self.text, start, &mut self.side)?;
-        let value = side_span(from..self.side.len());
-        self.entries.push(Entry { name: span(name, 0), value });
+    /// Appends a field of a JSON header by the places of its name, and of its value as it was
+    /// written. Answers the place behind the value; `None` when it is no standard string.
+    pub(crate) fn push_unescaped(
+        &mut self,
+        header: &str,
+        name: Range<usize>,
+        start: usize,
+    ) -> Option<usize> {
+        let from = self.text.len();
+        let end = scan::unescape(header, start, &mut self.text)?;
+        self.push_places(name, from..self.text.len());
         Some(end)
     }
 
-    fn push_side(&mut self, text: &str) -> Span {
-        if self.side.capacity() == 0 {
-            self.side.reserve(SIDE_CAPACITY.max(text.len()));
+    /// Appends the fields as members of a JSON object.
+    pub(crate) fn write_json(&self, out: &mut Vec<u8>) {
+        // Of our own text nothing is to be escaped, as a rule; then it is looked at only once.
+        let plain = scan::is_plain(self.text.as_bytes());
+        let push = |text: &str, out: &mut Vec<u8>| {
+            if plain {
+                out.extend_from_slice(text.as_bytes());
+            } else {
+                scan::push_escaped(text, out);
+            }
+        };
+        for (index, (name, value)) in self.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.push(b'"');
+            push(name, out);
+            out.extend_from_slice(b"\":\"");
+            push(value, out);
+            out.push(b'"');
         }
-        let start = self.side.len();
-        self.side.extend_from_slice(text.as_bytes());
-        side_span(start..self.side.len())
     }
 
-    fn raw(&self, name: &str) -> Option<&[u8]> {
-        self.entries
-            .iter()
-            .rev()
-            .find(|entry| self.bytes(entry.name) == name.as_bytes())
-            .map(|entry| self.bytes(entry.value))
+    fn push_piece(&mut self, text: &str) -> Span {
+        if self.text.capacity() == 0 {
+            self.text.reserve(TEXT_CAPACITY.max(text.len()));
+        }
+        let start = self.text.len();
+        self.text.push_str(text);
+        span(start..self.text.len())
     }
 
-    fn bytes(&self, span: Span) -> &[u8] {
-        resolve(&self.text, &self.side, span)
+    fn piece(&self, span: Span) -> &str {
+        piece(&self.text, span)
     }
 }
 
@@ -213,7 +205,7 @@ impl fmt::Debug for Fields {
 /// Equal when the same names and values come in the same order.
 impl PartialEq for Fields {
     fn eq(&self, other: &Self) -> bool {
-        self.iter_bytes().eq(other.iter_bytes())
+        self.iter().eq(other.iter())
     }
 }
 
@@ -229,27 +221,14 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Fields {
     }
 }
 
-fn resolve<'a>(text: &'a Bytes, side: &'a [u8], span: Span) -> &'a [u8] {
+fn piece(text: &str, span: Span) -> &str {
     let start = span.start as usize;
-    let end = start + (span.len & !SIDE) as usize;
-    let source = if span.len & SIDE == 0 { text.as_ref() } else { side };
-    source.get(start..end).expect("spans are made from ranges of this very text")
+    text.get(start..start + span.len as usize).expect("spans are made of places in this very text")
 }
 
-fn side_span(range: Range<usize>) -> Span {
-    span(range, SIDE)
-}
-
-fn span(range: Range<usize>, side: u32) -> Span {
-    let start = u32::try_from(range.start).expect("a header is far below 2 GiB");
-    let len = u32::try_from(range.len()).expect("a header is far below 2 GiB");
-    Span { start, len: len | side }
-}
-
-/// Text of a piece. It was checked when the header was decoded, and is checked again, since that is
-/// cheaper than unsafe code is to prove.
-pub(crate) fn as_text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("decoded headers are UTF-8 and pieces end at ASCII")
+fn span(places: Range<usize>) -> Span {
+    let small = |place| u32::try_from(place).expect("a header is far below 4 GiB");
+    Span { start: small(places.start), len: small(places.len()) }
 }
 
 /// A value that travels as the text of one field.
@@ -292,10 +271,24 @@ impl FieldValue for CompactString {
     }
 }
 
-/// Reads one value for the headers that go over their fields by themselves.
-pub(crate) fn read<T: FieldValue>(name: &'static str, value: &[u8]) -> Result<T, FieldError> {
-    let text = as_text(value);
-    T::parse(text).ok_or_else(|| FieldError::malformed(name, text))
+/// Reads a whole number for the headers that go over their fields by themselves.
+pub(crate) fn int<T: FieldValue + TryFrom<i64>>(
+    name: &'static str,
+    text: &str,
+) -> Result<T, FieldError> {
+    let short = short_int(text.as_bytes()).and_then(|int| T::try_from(int).ok());
+    short.or_else(|| T::parse(text)).ok_or_else(|| FieldError::malformed(name, text))
+}
+
+/// The number of up to 18 digits without sign; `None` at anything else.
+fn short_int(text: &[u8]) -> Option<i64> {
+    if text.is_empty() || text.len() > 18 {
+        return None;
+    }
+    text.iter().try_fold(0, |number: i64, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| number * 10 + i64::from(digit))
+    })
 }
 
 /// Why the fields of a request or an answer could not be used.

@@ -10,7 +10,7 @@
 //! Nothing is ever allocated because a frame says how long it is (HI-01, HI-03): a frame is looked
 //! at only when all its bytes have come, and its lengths are checked as soon as they are there.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 
 use crate::command::{HeaderEncoding, RemotingCommand, Response, VERSION};
 use crate::header::{self, Head};
@@ -72,13 +72,13 @@ pub fn decode(
     if input.len() < whole {
         return Ok(None);
     }
-    let mut frame = input.split_to(whole).freeze();
-    let body = match prefix.body {
-        0 => Bytes::new(),
-        _ => frame.split_off(PREFIX + prefix.header),
-    };
-    let mut command = header::decode(prefix.encoding, frame.split_off(PREFIX), limits.fields_max)?;
-    command.body = body;
+    let text = input.get(PREFIX..PREFIX + prefix.header).unwrap_or_default();
+    let mut command = RemotingCommand::received(prefix.encoding);
+    header::decode(&mut command, text, limits.fields_max)?;
+    input.advance(PREFIX + prefix.header);
+    if prefix.body > 0 {
+        command.body = input.split_to(prefix.body).freeze();
+    }
     Ok(Some(command))
 }
 
@@ -154,7 +154,10 @@ pub(crate) fn encode_command(
 }
 
 /// Appends the frame of a response, without its body; the caller lets the body follow.
-pub(crate) fn encode_response(
+///
+/// # Errors
+/// [`EncodeError`]; nothing was appended.
+pub fn encode_response(
     response: &Response,
     opaque: i32,
     encoding: HeaderEncoding,

@@ -1,7 +1,5 @@
 //! Headers: what a frame says besides its body, in two encodings.
 
-use bytes::Bytes;
-
 use crate::command::{HeaderEncoding, RemotingCommand};
 use crate::fields::Fields;
 use crate::frame::{EncodeError, FrameError};
@@ -21,15 +19,15 @@ pub(crate) struct Head<'a> {
     pub(crate) fields: &'a Fields,
 }
 
-/// Reads a header; the body of the command is still empty.
+/// Reads a header into a command that has nothing yet but its encoding.
 pub(crate) fn decode(
-    encoding: HeaderEncoding,
-    text: Bytes,
+    command: &mut RemotingCommand,
+    text: &[u8],
     fields_max: usize,
-) -> Result<RemotingCommand, FrameError> {
-    match encoding {
-        HeaderEncoding::Json => json::decode(text, fields_max),
-        HeaderEncoding::Binary => binary::decode(text, fields_max),
+) -> Result<(), FrameError> {
+    match command.encoding {
+        HeaderEncoding::Json => json::decode(command, text, fields_max),
+        HeaderEncoding::Binary => binary::decode(command, text, fields_max),
     }
 }
 

@@ -82,7 +82,8 @@ impl Endpoint {
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
-    /// Reads `host:port`. Everything up to the last slash is dropped, as other peers write resolved names as `name/ip:port`.
+    /// Reads `host:port`. Everything up to the last slash is dropped, as other peers write resolved
+    /// names as `name/ip:port`.
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let text = text.trim().rsplit('/').next().unwrap_or_default();
         let wrong = || EndpointError { text: text.into() };
@@ -152,7 +153,8 @@ pub enum InvokeError {
         /// Address.
         to: Endpoint,
     },
-    /// The request cannot be written: larger than a frame may be, or its code does not fit the header encoding. Nothing was sent.
+    /// The request cannot be written: larger than a frame may be, or its code does not fit the
+    /// header encoding. Nothing was sent.
     #[error("request {code} cannot be written: {source}")]
     Encode {
         /// Request code.

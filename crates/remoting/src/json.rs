@@ -33,6 +33,8 @@ pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
     if plain && let Ok(value) = serde_json::from_slice(text) {
         return Ok(value);
     }
+    let text = std::str::from_utf8(text)
+        .map_err(|error| Error::Syntax { reason: "no UTF-8", at: error.valid_up_to() })?;
     let root = tree::Node::parse(text, DEPTH_MAX)?;
     read::from_node(&root)
 }

@@ -33,9 +33,8 @@ macro_rules! languages {
             }
 
             /// The language of a name.
-            pub fn from_name(name: &[u8]) -> Self {
-                $(if name == $name.as_bytes() { return Self::$variant; })*
-                Self::Unknown
+            pub fn from_name(name: &str) -> Self {
+                match name { $($name => Self::$variant,)* _ => Self::Unknown }
             }
         }
     };
@@ -76,7 +75,7 @@ impl<'de> Deserialize<'de> for Language {
             Option::<compact_str::CompactString>::deserialize(deserializer)?.unwrap_or_default();
         Ok(match name.parse() {
             Ok(code) => Self::from_code(code),
-            Err(_) => Self::from_name(name.as_bytes()),
+            Err(_) => Self::from_name(&name),
         })
     }
 }

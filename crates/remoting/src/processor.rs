@@ -7,17 +7,21 @@ use futures_util::future::BoxFuture;
 use crate::command::{RemotingCommand, Response};
 use crate::peer::Peer;
 
-/// Serves the requests of peers. Servers and clients have one alike: brokers send requests to clients too.
+/// Serves the requests of peers. Servers and clients have one alike: brokers send requests to
+/// clients too.
 ///
 /// All methods run on the task of the connection and must not block.
 pub trait Processor: Send + Sync + 'static {
-    /// Serves one request. It runs to completion in the connection's own turn, or hands back a future.
+    /// Serves one request. It runs to completion in the connection's own turn, or hands back a
+    /// future.
     fn process(&self, peer: &Arc<Peer>, request: RemotingCommand) -> Reply;
 
-    /// Called once after all requests of one read were processed and before any [`Reply::Now`] of that turn goes out. A broker writes its staged records here.
+    /// Called once after all requests of one read were processed and before any [`Reply::Now`] of
+    /// that turn goes out. A broker writes its staged records here.
     ///
     /// # Errors
-    /// [`Unsettled`] closes the connection and drops those replies, so that the peer sees an unknown outcome and never a false success.
+    /// [`Unsettled`] closes the connection and drops those replies, so that the peer sees an
+    /// unknown outcome and never a false success.
     fn settle(&self) -> Result<(), Unsettled> {
         Ok(())
     }

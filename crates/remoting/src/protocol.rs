@@ -1,8 +1,11 @@
-//! What peers say to each other: one module for each conversation, with its header fields and bodies.
+//! What peers say to each other: one module for each conversation, with its header fields and
+//! bodies.
 //!
-//! Header structs are declared with the names of the wire beside them; bodies are serde types whose fields are declared in the order of the wire, which is alphabetical. All of them
-//! are [`Payload`](crate::Payload)s, and those that ask are [`TypedRequest`](crate::TypedRequest)s. Two headers borrow from the command instead, because brokers read them for every
-//! message: [`send::SendMessage`] and [`pull::PullMessage`].
+//! Header structs are declared with the names of the wire beside them; bodies are serde types whose
+//! fields are declared in the order of the wire, which is alphabetical. All of them are
+//! [`Payload`](crate::Payload)s, and those that ask are [`TypedRequest`](crate::TypedRequest)s. Two
+//! headers borrow from the command instead, because brokers read them for every message:
+//! [`send::SendMessage`] and [`pull::PullMessage`].
 
 pub mod assignment;
 pub mod client;

@@ -1,4 +1,5 @@
-//! The request codes of RocketMQ 5.5.0: one table of what each is called, who serves it and how large its body may be.
+//! The request codes of RocketMQ 5.5.0: one table of what each is called, who serves it and how
+//! large its body may be.
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

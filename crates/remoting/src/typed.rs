@@ -13,7 +13,8 @@ use crate::response_code;
 
 /// What a request or an answer carries: header fields, a body, or both.
 ///
-/// Header structs, body structs, `()` for nothing, [`Bytes`] for a raw body and pairs `(header, body)` are payloads.
+/// Header structs, body structs, `()` for nothing, [`Bytes`] for a raw body and pairs `(header,
+/// body)` are payloads.
 pub trait Payload: Sized {
     /// Appends the fields and sets the body.
     fn write(&self, fields: &mut Fields, body: &mut Bytes);
@@ -170,7 +171,8 @@ pub enum PayloadError {
 
 /// Declares header structs: one Rust field for each extension field.
 ///
-/// `name: T = "wire"` is required; `name: Option<T> = "wire"` is left out when `None`, and reads as `None` when absent or unreadable (as other servers do);
+/// `name: T = "wire"` is required; `name: Option<T> = "wire"` is left out when `None`, and reads as
+/// `None` when absent or unreadable (as other servers do);
 /// `name: T = "wire" or default` reads as the default then, and is always written.
 macro_rules! header {
     ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $ty:ty = $wire:literal $(or $default:expr)?,)* })*) => {$(
@@ -223,7 +225,8 @@ impl<T: crate::fields::FieldValue> HeaderField for Option<T> {
     }
 }
 
-/// Makes serde types payloads that travel as a JSON body. An empty body reads as [`PayloadError::NoBody`].
+/// Makes serde types payloads that travel as a JSON body. An empty body reads as
+/// [`PayloadError::NoBody`].
 macro_rules! json_body {
     ($($name:ident),* $(,)?) => {$(
         impl $crate::typed::Payload for $name {
@@ -254,7 +257,8 @@ macro_rules! conversation {
 }
 pub(crate) use conversation;
 
-/// An enum that travels by its Java name, in bodies and header fields. Unknown names and absence read as the first variant; ordinals are taken too.
+/// An enum that travels by its Java name, in bodies and header fields. Unknown names and absence
+/// read as the first variant; ordinals are taken too.
 macro_rules! wire_enum {
     ($($(#[$meta:meta])* pub enum $name:ident { $(#[$first_meta:meta])* $first:ident = $first_wire:literal, $($(#[$variant_meta:meta])* $variant:ident = $wire:literal,)* })*) => {$(
         $(#[$meta])*

@@ -1,6 +1,8 @@
 //! The codec against anything: what is written is read again, at whatever byte it is cut, and no
 //! bytes make it panic or allocate by what they claim.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use rmq_remoting::frame::{self, FrameError, FrameLimits};
@@ -254,7 +256,6 @@ fn fields_are_read_as_values() {
     assert!(fields.parse::<i64>("text").unwrap_err().to_string().contains("`text`"));
     assert!(fields.flag("flag") && !fields.flag("n") && !fields.flag("none"));
     assert_eq!(fields.get("sum"), Some("1.5"));
-    assert_eq!(fields.detached(), fields);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Servers and clients over real sockets of the loopback address.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

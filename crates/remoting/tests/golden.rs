@@ -1,6 +1,8 @@
 //! Frames recorded from Apache RocketMQ 5.5.0: each reads as what it is known to say, and what we
 //! write of it says the same.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

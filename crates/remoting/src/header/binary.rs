@@ -14,68 +14,62 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use compact_str::CompactString;
+use smallvec::SmallVec;
 
 use super::{Head, malformed};
-use crate::command::{HeaderEncoding, RemotingCommand};
+use crate::command::RemotingCommand;
 use crate::fields::Fields;
 use crate::frame::{EncodeError, FrameError};
 use crate::language::Language;
 
-pub(super) fn decode(text: Bytes, fields_max: usize) -> Result<RemotingCommand, FrameError> {
-    let mut reader = Reader { bytes: &text, at: 0 };
-    let code = i16::from_be_bytes(reader.array()?);
+pub(super) fn decode(
+    command: &mut RemotingCommand,
+    bytes: &[u8],
+    fields_max: usize,
+) -> Result<(), FrameError> {
+    let mut reader = Reader { bytes, at: 0 };
+    command.code = i32::from(i16::from_be_bytes(reader.array()?));
     let [language] = reader.array()?;
-    let version = i16::from_be_bytes(reader.array()?);
-    let opaque = i32::from_be_bytes(reader.array()?);
-    let flag = i32::from_be_bytes(reader.array()?);
-    let remark = reader.long_text()?;
-    let remark = match text.get(remark).unwrap_or_default() {
-        [] => None,
-        remark => Some(CompactString::from_utf8(remark).map_err(|_| NOT_UTF8)?),
-    };
-    let fields = read_fields(&text, reader.long_text()?, fields_max)?;
-    Ok(RemotingCommand {
-        code: i32::from(code),
-        language: Language::from_code(language),
-        version: i32::from(version),
-        opaque,
-        flag,
-        remark,
-        fields,
-        body: Bytes::new(),
-        encoding: HeaderEncoding::Binary,
-    })
+    command.language = Language::from_code(language);
+    command.version = i32::from(i16::from_be_bytes(reader.array()?));
+    command.opaque = i32::from_be_bytes(reader.array()?);
+    command.flag = i32::from_be_bytes(reader.array()?);
+    let remark = bytes.get(reader.long_text()?).unwrap_or_default();
+    if !remark.is_empty() {
+        command.remark = Some(CompactString::from_utf8(remark).map_err(|_| NOT_UTF8)?);
+    }
+    let fields = bytes.get(reader.long_text()?).unwrap_or_default();
+    read_fields(&mut command.fields, fields, fields_max)
 }
 
 const NOT_UTF8: FrameError = FrameError::Malformed { reason: "text is not UTF-8" };
 
-fn read_fields(text: &Bytes, place: Range<usize>, fields_max: usize) -> Result<Fields, FrameError> {
-    let Some(bytes) = text.get(..place.end) else { return Err(malformed("cut short")) };
-    // Lengths are small numbers: when every byte is ASCII, every text between them is.
-    let ascii = bytes.get(place.start..).is_some_and(<[u8]>::is_ascii);
-    let check = |range: &Range<usize>| {
-        ascii || bytes.get(range.clone()).is_some_and(|part| std::str::from_utf8(part).is_ok())
-    };
-    let mut reader = Reader { bytes, at: place.start };
-    let mut fields = Fields::of_header(text.clone());
-    let mut count = 0;
+fn read_fields(fields: &mut Fields, bytes: &[u8], fields_max: usize) -> Result<(), FrameError> {
+    // With its lengths blanked the block is nothing but text, and is checked as a whole.
+    let mut text = bytes.to_vec();
+    let mut places = SmallVec::<[_; 16]>::new();
+    let mut reader = Reader { bytes, at: 0 };
     while reader.at < bytes.len() {
-        count += 1;
-        if count > fields_max {
+        if places.len() == fields_max {
             return Err(FrameError::TooManyFields { max: fields_max });
         }
+        let start = reader.at;
         let name = reader.short_text()?;
+        let between = reader.at;
         let value = reader.long_text()?;
-        if !check(&name) || !check(&value) {
-            return Err(NOT_UTF8);
+        for blank in [start..name.start, between..value.start] {
+            text.get_mut(blank).unwrap_or_default().fill(0);
         }
+        places.push((name, value));
+    }
+    *fields = Fields::within(String::from_utf8(text).map_err(|_| NOT_UTF8)?);
+    for (name, value) in places {
         if !name.is_empty() && !value.is_empty() {
-            fields.push_ranges(name, value);
+            fields.push_places(name, value);
         }
     }
-    Ok(fields)
+    Ok(())
 }
 
 struct Reader<'a> {
@@ -123,11 +117,11 @@ pub(super) fn encode(head: &Head<'_>, out: &mut Vec<u8>) -> Result<(), EncodeErr
     push_long(head.remark.unwrap_or_default().as_bytes(), out)?;
     let place = out.len();
     out.extend_from_slice(&[0; 4]);
-    for (name, value) in head.fields.iter_bytes() {
+    for (name, value) in head.fields.iter() {
         let len = i16::try_from(name.len()).map_err(|_| EncodeError::Name { len: name.len() })?;
         out.extend_from_slice(&len.to_be_bytes());
-        out.extend_from_slice(name);
-        push_long(value, out)?;
+        out.extend_from_slice(name.as_bytes());
+        push_long(value.as_bytes(), out)?;
     }
     let len = length(out.len() - place - 4)?;
     if let Some(place) = out.get_mut(place..place + 4) {

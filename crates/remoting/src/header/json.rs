@@ -6,7 +6,6 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use compact_str::CompactString;
 
 use super::{Head, malformed};
@@ -20,67 +19,48 @@ use crate::language::Language;
 /// Most nested values of a header.
 const DEPTH_MAX: usize = 32;
 
-pub(super) fn decode(text: Bytes, fields_max: usize) -> Result<RemotingCommand, FrameError> {
-    if std::str::from_utf8(&text).is_err() {
-        return Err(malformed("text is not UTF-8"));
+pub(super) fn decode(
+    command: &mut RemotingCommand,
+    text: &[u8],
+    fields_max: usize,
+) -> Result<(), FrameError> {
+    let text = std::str::from_utf8(text).map_err(|_| malformed("text is not UTF-8"))?;
+    if (Scanner { text, at: 0 }).header(command).is_none() {
+        *command = RemotingCommand::received(HeaderEncoding::Json);
+        read_unusual(command, text, fields_max)?;
     }
-    let command = Scanner::new(&text).command();
-    let command = match command {
-        Some(command) => command,
-        None => decode_unusual(text, fields_max)?,
-    };
     if command.fields.len() > fields_max {
         return Err(FrameError::TooManyFields { max: fields_max });
     }
-    Ok(command)
-}
-
-/// A header of which nothing is known yet.
-fn empty(fields: Fields) -> RemotingCommand {
-    RemotingCommand {
-        code: 0,
-        language: Language::Unknown,
-        version: 0,
-        opaque: 0,
-        flag: 0,
-        remark: None,
-        fields,
-        body: Bytes::new(),
-        encoding: HeaderEncoding::Json,
-    }
+    Ok(())
 }
 
 /// Reads what ordinary peers write; every method answers `None` at anything else.
 struct Scanner<'a> {
-    text: &'a Bytes,
+    text: &'a str,
     at: usize,
 }
 
-impl<'a> Scanner<'a> {
-    fn new(text: &'a Bytes) -> Self {
-        Self { text, at: 0 }
-    }
-
-    fn command(mut self) -> Option<RemotingCommand> {
-        let mut command = empty(Fields::of_header(self.text.clone()));
+impl Scanner<'_> {
+    fn header(&mut self, command: &mut RemotingCommand) -> Option<()> {
         self.token(b'{')?;
         loop {
             let name = self.plain()?;
             self.token(b':')?;
             match self.text.get(name)? {
-                b"code" => command.code = self.int()?,
-                b"extFields" => self.fields(&mut command.fields)?,
-                b"flag" => command.flag = self.int()?,
-                b"language" => {
+                "code" => command.code = self.int()?,
+                "extFields" => self.fields(&mut command.fields)?,
+                "flag" => command.flag = self.int()?,
+                "language" => {
                     let name = self.plain()?;
                     command.language = Language::from_name(self.text.get(name)?);
                 }
-                b"opaque" => command.opaque = self.int()?,
-                b"remark" => command.remark = Some(self.remark()?),
-                b"serializeTypeCurrentRPC" => {
+                "opaque" => command.opaque = self.int()?,
+                "remark" => command.remark = Some(self.remark()?),
+                "serializeTypeCurrentRPC" => {
                     self.plain()?;
                 }
-                b"version" => command.version = self.int()?,
+                "version" => command.version = self.int()?,
                 _ => return None,
             }
             match self.next()? {
@@ -89,11 +69,15 @@ impl<'a> Scanner<'a> {
                 _ => return None,
             }
         }
-        (self.at == self.text.len()).then_some(command)
+        (self.at == self.text.len()).then_some(())
     }
 
     /// The object of extension fields.
     fn fields(&mut self, fields: &mut Fields) -> Option<()> {
+        // Room for the header as it is, and behind it for what it means; that is never longer.
+        let mut text = String::with_capacity(2 * self.text.len());
+        text.push_str(self.text);
+        *fields = Fields::within(text);
         self.token(b'{')?;
         if self.peek()? == b'}' {
             self.at += 1;
@@ -105,11 +89,11 @@ impl<'a> Scanner<'a> {
             self.token(b'"')?;
             let start = self.at;
             let end = scan::plain_end(self.text, start)?;
-            if *self.text.get(end)? == b'"' {
-                fields.push_ranges(name, start..end);
+            if self.byte(end)? == b'"' {
+                fields.push_places(name, start..end);
                 self.at = end + 1;
             } else {
-                self.at = fields.push_unescaped(name, start)?;
+                self.at = fields.push_unescaped(self.text, name, start)?;
             }
             match self.next()? {
                 b',' => {}
@@ -125,21 +109,31 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let end = scan::plain_end(self.text, start)?;
         self.at = end + 1;
-        (*self.text.get(end)? == b'"').then_some(start..end)
+        (self.byte(end)? == b'"').then_some(start..end)
     }
 
     fn remark(&mut self) -> Option<CompactString> {
         self.token(b'"')?;
-        let mut remark = Vec::new();
+        let mut remark = String::new();
         self.at = scan::unescape(self.text, self.at, &mut remark)?;
-        CompactString::from_utf8(remark).ok()
+        Some(remark.into())
     }
 
     fn int(&mut self) -> Option<i32> {
-        let rest = self.text.get(self.at..)?;
-        let len = rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'-').count();
-        self.at += len;
-        std::str::from_utf8(rest.get(..len)?).ok()?.parse().ok()
+        let negative = self.peek()? == b'-';
+        self.at += usize::from(negative);
+        let (start, mut value) = (self.at, 0_i64);
+        while let Some(digit) = self.peek().map(|byte| byte.wrapping_sub(b'0'))
+            && digit < 10
+            && self.at - start < 10
+        {
+            value = value * 10 + i64::from(digit);
+            self.at += 1;
+        }
+        if self.at == start {
+            return None;
+        }
+        i32::try_from(if negative { -value } else { value }).ok()
     }
 
     fn token(&mut self, expected: u8) -> Option<()> {
@@ -154,15 +148,22 @@ impl<'a> Scanner<'a> {
     }
 
     fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
+        self.byte(self.at)
+    }
+
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.text.as_bytes().get(at).copied()
     }
 }
 
 /// Reads whatever a Java server would read.
-fn decode_unusual(text: Bytes, fields_max: usize) -> Result<RemotingCommand, FrameError> {
-    let Ok(root) = Node::parse(&text, DEPTH_MAX) else { return Err(malformed("no JSON")) };
+fn read_unusual(
+    command: &mut RemotingCommand,
+    text: &str,
+    fields_max: usize,
+) -> Result<(), FrameError> {
+    let Ok(root) = Node::parse(text, DEPTH_MAX) else { return Err(malformed("no JSON")) };
     let Node::Object(members) = root else { return Err(malformed("no JSON object")) };
-    let mut command = empty(Fields::new());
     for (name, value) in members {
         let Some(name) = name.as_text() else { continue };
         match &*name {
@@ -176,7 +177,7 @@ fn decode_unusual(text: Bytes, fields_max: usize) -> Result<RemotingCommand, Fra
             _ => {}
         }
     }
-    Ok(command)
+    Ok(())
 }
 
 fn fields(value: Node<'_>, fields_max: usize) -> Result<Fields, FrameError> {
@@ -209,7 +210,7 @@ fn language(value: &Node<'_>) -> Language {
     let name = value.as_text().unwrap_or_default();
     match name.parse() {
         Ok(code) => Language::from_code(code),
-        Err(_) => Language::from_name(name.as_bytes()),
+        Err(_) => Language::from_name(&name),
     }
 }
 
@@ -218,15 +219,9 @@ pub(super) fn encode(head: &Head<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"code\":");
     out.extend_from_slice(digits.format(head.code).as_bytes());
     if !head.fields.is_empty() {
-        let mut open: &[u8] = b",\"extFields\":{\"";
-        for (name, value) in head.fields.iter_bytes() {
-            out.extend_from_slice(open);
-            push_escaped(name, out);
-            out.extend_from_slice(b"\":\"");
-            push_escaped(value, out);
-            open = b"\",\"";
-        }
-        out.extend_from_slice(b"\"}");
+        out.extend_from_slice(b",\"extFields\":{");
+        head.fields.write_json(out);
+        out.push(b'}');
     }
     out.extend_from_slice(b",\"flag\":");
     out.extend_from_slice(digits.format(head.flag).as_bytes());
@@ -236,7 +231,7 @@ pub(super) fn encode(head: &Head<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(digits.format(head.opaque).as_bytes());
     if let Some(remark) = head.remark {
         out.extend_from_slice(b",\"remark\":\"");
-        push_escaped(remark.as_bytes(), out);
+        push_escaped(remark, out);
         out.push(b'"');
     }
     out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");

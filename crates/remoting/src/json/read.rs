@@ -274,7 +274,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     ) -> Result<V::Value, Error> {
         // A key that holds an object, written as the text of the object.
         if let Node::Text(text) = self.node {
-            let node = Node::parse(text.as_bytes(), DEPTH_MAX)?;
+            let node = Node::parse(text, DEPTH_MAX)?;
             let inner = Document { root: &node, ..self.document };
             return match node {
                 Node::Object(_) => {

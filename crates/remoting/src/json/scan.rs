@@ -1,35 +1,51 @@
 //! The inner loops over JSON strings.
 
 /// Where the string ends or its first escape stands: the index of the next `"` or `\`.
-pub(crate) fn plain_end(text: &[u8], start: usize) -> Option<usize> {
-    let rest = text.get(start..)?;
-    // Most names and values are shorter than the set-up of a vector search.
-    if let Some(head) = rest.first_chunk::<8>()
-        && let Some(at) = first_special(u64::from_le_bytes(*head))
-    {
-        return Some(start + at);
+#[inline]
+pub(crate) fn plain_end(text: &str, start: usize) -> Option<usize> {
+    let rest = text.as_bytes().get(start..)?;
+    // Most names and values are shorter than it pays to set up a vector search for.
+    let (words, _) = rest.as_chunks::<8>();
+    for (index, word) in words.iter().take(4).enumerate() {
+        let marks = quotes(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return Some(start + index * 8 + lowest(marks));
+        }
     }
     memchr::memchr2(b'"', b'\\', rest).map(|at| start + at)
 }
 
-/// Index of the first byte of a little-endian word that is `"` or `\`.
-fn first_special(word: u64) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES << 7;
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    // The lowest marked byte is always a true one.
-    let marks = zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c));
-    if marks == 0 { None } else { usize::try_from(marks.trailing_zeros() / 8).ok() }
+const ONES: u64 = u64::MAX / 255;
+const HIGHS: u64 = ONES << 7;
+
+/// Marks the zero bytes of a word by their highest bit; the lowest mark is always a true one.
+fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & HIGHS
+}
+
+/// Index of the lowest marked byte.
+fn lowest(marks: u64) -> usize {
+    marks.trailing_zeros() as usize / 8
+}
+
+/// Marks the bytes that are `"` or `\`.
+fn quotes(word: u64) -> u64 {
+    zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c))
+}
+
+/// Marks the bytes that are control characters.
+fn controls(word: u64) -> u64 {
+    word.wrapping_sub(ONES * 0x20) & !word & HIGHS
 }
 
 /// Appends the text of the string that begins at `start`, behind its quote; answers the index
 /// behind the closing quote. `None` at what standard JSON does not know.
-pub(crate) fn unescape(text: &[u8], start: usize, out: &mut Vec<u8>) -> Option<usize> {
+pub(crate) fn unescape(text: &str, start: usize, out: &mut String) -> Option<usize> {
     let mut at = start;
     loop {
-        let stop = at + memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
-        out.extend_from_slice(text.get(at..stop)?);
-        if *text.get(stop)? == b'"' {
+        let stop = plain_end(text, at)?;
+        out.push_str(text.get(at..stop)?);
+        if text.as_bytes().get(stop) == Some(&b'"') {
             return Some(stop + 1);
         }
         at = escape(text, stop + 1, out)?;
@@ -37,18 +53,18 @@ pub(crate) fn unescape(text: &[u8], start: usize, out: &mut Vec<u8>) -> Option<u
 }
 
 /// Appends the character of an escape whose letter stands at `at`; answers the index behind it.
-pub(crate) fn escape(text: &[u8], at: usize, out: &mut Vec<u8>) -> Option<usize> {
-    let plain = match *text.get(at)? {
+pub(crate) fn escape(text: &str, at: usize, out: &mut String) -> Option<usize> {
+    let plain = match *text.as_bytes().get(at)? {
         b'u' => {
             let (unit, at) = (hex(text, at + 1)?, at + 5);
             return Some(code_unit(text, unit, at, out));
         }
-        byte @ (b'"' | b'\\' | b'/') => byte,
-        b'b' => 0x08,
-        b'f' => 0x0c,
-        b'n' => b'\n',
-        b'r' => b'\r',
-        b't' => b'\t',
+        byte @ (b'"' | b'\\' | b'/') => char::from(byte),
+        b'b' => '\x08',
+        b'f' => '\x0c',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
         _ => return None,
     };
     out.push(plain);
@@ -57,38 +73,39 @@ pub(crate) fn escape(text: &[u8], at: usize, out: &mut Vec<u8>) -> Option<usize>
 
 /// Appends the character of a UTF-16 unit, of which a second may follow at `at`. Half a pair
 /// becomes the replacement character.
-fn code_unit(text: &[u8], unit: u16, at: usize, out: &mut Vec<u8>) -> usize {
-    if let Ok(byte) = u8::try_from(unit)
-        && byte.is_ascii()
-    {
-        out.push(byte);
+fn code_unit(text: &str, unit: u16, at: usize, out: &mut String) -> usize {
+    if let Some(character) = char::from_u32(u32::from(unit)) {
+        out.push(character);
         return at;
     }
-    let second = match text.get(at..at + 2) {
+    let second = match text.as_bytes().get(at..at + 2) {
         Some(b"\\u") => hex(text, at + 2),
         _ => None,
     };
-    let units = [unit, second.unwrap_or_default()];
-    let mut decoded = char::decode_utf16(units.into_iter().take(1 + usize::from(second.is_some())));
-    let first = decoded.next().and_then(Result::ok);
-    let taken_both = second.is_some() && decoded.next().is_none();
-    let mut room = [0; 4];
-    let character = first.unwrap_or(char::REPLACEMENT_CHARACTER);
-    out.extend_from_slice(character.encode_utf8(&mut room).as_bytes());
-    if taken_both { at + 6 } else { at }
+    let pair = second.and_then(|second| char::decode_utf16([unit, second]).next()?.ok());
+    out.push(pair.unwrap_or(char::REPLACEMENT_CHARACTER));
+    if pair.is_some() { at + 6 } else { at }
 }
 
-fn hex(text: &[u8], at: usize) -> Option<u16> {
-    text.get(at..at + 4)?.iter().try_fold(0, |unit, &digit| {
-        let digit = char::from(digit).to_digit(16)?;
-        Some(unit << 4 | u16::try_from(digit).ok()?)
-    })
+fn hex(text: &str, at: usize) -> Option<u16> {
+    let digits: &[u8; 4] = text.as_bytes().get(at..)?.first_chunk()?;
+    let mut unit = 0;
+    for digit in digits {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => return None,
+        };
+        unit = unit << 4 | u16::from(value);
+    }
+    Some(unit)
 }
 
 /// Appends text with quotes, backslashes and control characters escaped as other peers do it.
-pub(crate) fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| is_escaped(*byte)) {
+pub(crate) fn push_escaped(text: &str, out: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = first_escaped(rest) {
         let (plain, tail) = rest.split_at(at);
         out.extend_from_slice(plain);
         let Some((&byte, tail)) = tail.split_first() else { break };
@@ -96,6 +113,25 @@ pub(crate) fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
         rest = tail;
     }
     out.extend_from_slice(rest);
+}
+
+fn first_escaped(text: &[u8]) -> Option<usize> {
+    let (words, tail) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let marks = quotes(word) | controls(word);
+        if marks != 0 {
+            return Some(index * 8 + lowest(marks));
+        }
+    }
+    let at = tail.iter().position(|byte| is_escaped(*byte))?;
+    Some(words.len() * 8 + at)
+}
+
+/// Whether nothing in the text has to be escaped.
+pub(crate) fn is_plain(text: &[u8]) -> bool {
+    // Looks at every byte, which lets the compiler look at many at once.
+    !text.iter().fold(false, |found, byte| found | is_escaped(*byte))
 }
 
 fn is_escaped(byte: u8) -> bool {

@@ -22,9 +22,7 @@ pub(crate) enum Node<'a> {
 
 impl<'a> Node<'a> {
     /// Reads one value and nothing behind it.
-    pub(crate) fn parse(text: &'a [u8], depth_max: usize) -> Result<Self, Error> {
-        let text = std::str::from_utf8(text)
-            .map_err(|error| Error::Syntax { reason: "no UTF-8", at: error.valid_up_to() })?;
+    pub(crate) fn parse(text: &'a str, depth_max: usize) -> Result<Self, Error> {
         let mut parser = Parser { text, at: 0, depth: depth_max, nodes: NODES_MAX };
         let node = parser.value()?;
         parser.blanks()?;
@@ -64,7 +62,7 @@ impl<'a> Node<'a> {
             Self::Number(digits) => out.extend_from_slice(digits.as_bytes()),
             Self::Text(text) => {
                 out.push(b'"');
-                scan::push_escaped(text.as_bytes(), out);
+                scan::push_escaped(text, out);
                 out.push(b'"');
             }
             Self::Array(items) => {
@@ -171,48 +169,40 @@ impl<'a> Parser<'a> {
     }
 
     fn string(&mut self, quote: u8) -> Result<Cow<'a, str>, Error> {
-        let bytes = self.text.as_bytes();
         self.at += 1;
-        let start = self.at;
-        let mut text = Vec::new();
-        let mut run = start;
+        let mut text = String::new();
         loop {
-            let rest = bytes.get(self.at..).unwrap_or_default();
-            let stop = memchr::memchr2(quote, b'\\', rest)
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let len = memchr::memchr2(quote, b'\\', rest.as_bytes())
                 .ok_or_else(|| self.error("a string without end"))?;
-            self.at += stop;
-            let plain = self.text.get(run..self.at).unwrap_or_default();
-            if bytes.get(self.at) == Some(&quote) {
-                self.at += 1;
-                if run == start {
-                    return Ok(Cow::Borrowed(plain));
-                }
-                text.extend_from_slice(plain.as_bytes());
-                return String::from_utf8(text)
-                    .map(Cow::Owned)
-                    .map_err(|_| self.error("an escape that is no text"));
+            let plain = rest.get(..len).unwrap_or_default();
+            self.at += len;
+            if !self.take(quote) {
+                text.push_str(plain);
+                self.at = self.escape(self.at + 1, &mut text)?;
+            } else if text.is_empty() {
+                return Ok(Cow::Borrowed(plain));
+            } else {
+                text.push_str(plain);
+                return Ok(Cow::Owned(text));
             }
-            text.extend_from_slice(plain.as_bytes());
-            self.at = self.escape(self.at + 1, &mut text)?;
-            run = self.at;
         }
     }
 
     /// Escapes of standard JSON and those of JavaScript.
-    fn escape(&self, at: usize, out: &mut Vec<u8>) -> Result<usize, Error> {
-        let bytes = self.text.as_bytes();
-        if let Some(end) = scan::escape(bytes, at, out) {
+    fn escape(&self, at: usize, out: &mut String) -> Result<usize, Error> {
+        if let Some(end) = scan::escape(self.text, at, out) {
             return Ok(end);
         }
         let wrong = || Error::Syntax { reason: "no such escape", at };
-        match bytes.get(at) {
-            Some(b'\'') => out.push(b'\''),
-            Some(b'v') => out.push(0x0b),
-            Some(digit @ b'0'..=b'7') => out.push(digit - b'0'),
+        match self.text.as_bytes().get(at) {
+            Some(b'\'') => out.push('\''),
+            Some(b'v') => out.push('\x0b'),
+            Some(digit @ b'0'..=b'7') => out.push(char::from(digit - b'0')),
             Some(b'x') => {
                 let digits = self.text.get(at + 1..at + 3).ok_or_else(wrong)?;
                 let code = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
-                out.extend_from_slice(char::from(code).encode_utf8(&mut [0; 4]).as_bytes());
+                out.push(char::from(code));
                 return Ok(at + 3);
             }
             _ => return Err(wrong()),

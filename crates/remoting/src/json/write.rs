@@ -65,7 +65,7 @@ impl Writer {
     fn text(&mut self, text: &str) {
         self.key = false;
         self.out.push(b'"');
-        scan::push_escaped(text.as_bytes(), &mut self.out);
+        scan::push_escaped(text, &mut self.out);
         self.out.push(b'"');
     }
 

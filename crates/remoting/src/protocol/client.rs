@@ -1,4 +1,5 @@
-//! Clients as others see them: who is in a group (38, 203, 204, 328), and what brokers ask of clients (40, 220, 221, 307, 309).
+//! Clients as others see them: who is in a group (38, 203, 204, 328), and what brokers ask of
+//! clients (40, 220, 221, 307, 309).
 
 use std::collections::BTreeMap;
 
@@ -41,7 +42,8 @@ header! {
         producer_group: CompactString = "producerGroup",
     }
 
-    /// Tells a client to move its group to new positions (220, one-way); the body is [`ResetOffsets`].
+    /// Tells a client to move its group to new positions (220, one-way); the body is
+    /// [`ResetOffsets`].
     pub struct ResetClientOffset {
         /// Topic.
         topic: CompactString = "topic",
@@ -87,7 +89,8 @@ header! {
         jstack_enable: Option<bool> = "jstackEnable",
     }
 
-    /// Has a client consume one message now (309; a broker relays it and adds the stored message as body).
+    /// Has a client consume one message now (309; a broker relays it and adds the stored message as
+    /// body).
     #[doc(alias = "ConsumeMessageDirectlyResultRequestHeader")]
     pub struct ConsumeDirectly {
         /// Group.

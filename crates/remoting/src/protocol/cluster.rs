@@ -1,4 +1,5 @@
-//! The cluster as name servers see it (106), write permission of a broker (205, 327), settings of servers (25, 26, 318, 319).
+//! The cluster as name servers see it (106), write permission of a broker (205, 327), settings of
+//! servers (25, 26, 318, 319).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! Positions: committed progress of groups (14, 15), ends of queues (30, 31, 32), search by time (29), reset and copy (222, 314).
+//! Positions: committed progress of groups (14, 15), ends of queues (30, 31, 32), search by time
+//! (29), reset and copy (222, 314).
 
 use std::collections::BTreeMap;
 

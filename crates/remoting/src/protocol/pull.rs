@@ -1,11 +1,12 @@
 //! Pulling messages of one queue (11, and 361 for the lite consumer).
 
 use crate::command::RemotingCommand;
-use crate::fields::{FieldError, Fields, as_text, read};
+use crate::fields::{FieldError, Fields, int};
 use crate::request_code;
 use crate::typed::header;
 
-/// Asks for messages of one queue. Borrows its text; a broker that holds the request must copy what it needs.
+/// Asks for messages of one queue. Borrows its text; a broker that holds the request must copy what
+/// it needs.
 #[doc(alias = "PullMessageRequestHeader")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PullMessage<'a> {
@@ -19,7 +20,8 @@ pub struct PullMessage<'a> {
     pub queue_offset: i64,
     /// Most messages wanted.
     pub max_msg_nums: i32,
-    /// Bits of [`rmq_message::sys_flag`]'s pull flags: commit, suspend, subscription, class filter, lite.
+    /// Bits of [`rmq_message::sys_flag`]'s pull flags: commit, suspend, subscription, class filter,
+    /// lite.
     pub sys_flag: i32,
     /// Progress to store, when the flag says so.
     pub commit_offset: i64,
@@ -49,25 +51,25 @@ impl<'a> PullMessage<'a> {
     pub fn from_fields(fields: &'a Fields) -> Result<Self, FieldError> {
         let mut header = Self::default();
         let (mut group, mut topic, mut queue, mut offset) = (None, None, None, None);
-        for (name, value) in fields.iter_bytes() {
+        for (name, value) in fields.iter() {
             match name {
-                b"consumerGroup" => group = Some(as_text(value)),
-                b"topic" => topic = Some(as_text(value)),
-                b"queueId" => queue = Some(read("queueId", value)?),
-                b"queueOffset" => offset = Some(read("queueOffset", value)?),
-                b"maxMsgNums" => header.max_msg_nums = read("maxMsgNums", value)?,
-                b"sysFlag" => header.sys_flag = read("sysFlag", value)?,
-                b"commitOffset" => header.commit_offset = read("commitOffset", value)?,
-                b"suspendTimeoutMillis" => {
-                    header.suspend_timeout_millis = read("suspendTimeoutMillis", value)?
+                "consumerGroup" => group = Some(value),
+                "topic" => topic = Some(value),
+                "queueId" => queue = Some(int("queueId", value)?),
+                "queueOffset" => offset = Some(int("queueOffset", value)?),
+                "maxMsgNums" => header.max_msg_nums = int("maxMsgNums", value)?,
+                "sysFlag" => header.sys_flag = int("sysFlag", value)?,
+                "commitOffset" => header.commit_offset = int("commitOffset", value)?,
+                "suspendTimeoutMillis" => {
+                    header.suspend_timeout_millis = int("suspendTimeoutMillis", value)?
                 }
-                b"subscription" => header.subscription = Some(as_text(value)),
-                b"subVersion" => header.sub_version = read("subVersion", value)?,
-                b"expressionType" => header.expression_type = Some(as_text(value)),
-                b"maxMsgBytes" => header.max_msg_bytes = Some(read("maxMsgBytes", value)?),
-                b"requestSource" => header.request_source = Some(read("requestSource", value)?),
-                b"proxyFrowardClientId" => header.proxy_forward_client_id = Some(as_text(value)),
-                b"bname" => header.broker_name = Some(as_text(value)),
+                "subscription" => header.subscription = Some(value),
+                "subVersion" => header.sub_version = int("subVersion", value)?,
+                "expressionType" => header.expression_type = Some(value),
+                "maxMsgBytes" => header.max_msg_bytes = Some(int("maxMsgBytes", value)?),
+                "requestSource" => header.request_source = Some(int("requestSource", value)?),
+                "proxyFrowardClientId" => header.proxy_forward_client_id = Some(value),
+                "bname" => header.broker_name = Some(value),
                 _ => {}
             }
         }
@@ -101,7 +103,8 @@ impl<'a> PullMessage<'a> {
         push_some("bname", self.broker_name, fields);
     }
 
-    /// The command of a pull. The answer's fields read as [`PullResponse`] with the codes 0, 19, 20 and 21; its body is the stored messages.
+    /// The command of a pull. The answer's fields read as [`PullResponse`] with the codes 0, 19, 20
+    /// and 21; its body is the stored messages.
     pub fn to_command(&self) -> RemotingCommand {
         let mut command = RemotingCommand::request(request_code::PULL_MESSAGE);
         self.write(&mut command.fields);

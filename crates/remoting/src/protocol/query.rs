@@ -36,7 +36,8 @@ header! {
         index_last_update_phyoffset: i64 = "indexLastUpdatePhyoffset" or 0,
     }
 
-    /// Asks for the message at a physical offset (33); the body of the answer is the stored message.
+    /// Asks for the message at a physical offset (33); the body of the answer is the stored
+    /// message.
     #[doc(alias = "ViewMessageRequestHeader")]
     pub struct ViewMessage {
         /// Topic.

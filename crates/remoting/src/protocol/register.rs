@@ -1,4 +1,5 @@
-//! Brokers at their name servers: registration (103, 104), version check (322), heartbeat (904), replicas of a broker (901).
+//! Brokers at their name servers: registration (103, 104), version check (322), heartbeat (904),
+//! replicas of a broker (901).
 
 use std::collections::BTreeMap;
 
@@ -69,7 +70,8 @@ header! {
         broker_id: i64 = "brokerId",
     }
 
-    /// Asks whether the name server knows this version of the topics (322); the body is a [`DataVersion`].
+    /// Asks whether the name server knows this version of the topics (322); the body is a
+    /// [`DataVersion`].
     #[doc(alias = "QueryDataVersionRequestHeader")]
     pub struct QueryDataVersion {
         /// Broker.

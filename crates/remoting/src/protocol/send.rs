@@ -1,10 +1,11 @@
-//! Sending: one message (10, 310), a batch (320), a reply (324, 325), and its delivery to the asking client (326).
+//! Sending: one message (10, 310), a batch (320), a reply (324, 325), and its delivery to the
+//! asking client (326).
 
 use bytes::Bytes;
 use compact_str::CompactString;
 
 use crate::command::RemotingCommand;
-use crate::fields::{FieldError, FieldValue, Fields, as_text, read};
+use crate::fields::{FieldError, FieldValue, Fields, int};
 use crate::request_code;
 use crate::typed::{conversation, header};
 
@@ -57,26 +58,26 @@ impl<'a> SendMessage<'a> {
     pub fn from_fields(fields: &'a Fields) -> Result<Self, FieldError> {
         let mut header = Self::default();
         let (mut group, mut topic, mut queue) = (None, None, None);
-        for (name, value) in fields.iter_bytes() {
-            match name {
-                b"a" | b"producerGroup" => group = Some(as_text(value)),
-                b"b" | b"topic" => topic = Some(as_text(value)),
-                b"c" | b"defaultTopic" => header.default_topic = as_text(value),
-                b"d" | b"defaultTopicQueueNums" => {
-                    header.default_topic_queue_nums = read("defaultTopicQueueNums", value)?
-                }
-                b"e" | b"queueId" => queue = Some(read("queueId", value)?),
-                b"f" | b"sysFlag" => header.sys_flag = read("sysFlag", value)?,
-                b"g" | b"bornTimestamp" => header.born_timestamp = read("bornTimestamp", value)?,
-                b"h" | b"flag" => header.flag = read("flag", value)?,
-                b"i" | b"properties" => header.properties = as_text(value),
-                b"j" | b"reconsumeTimes" => header.reconsume_times = read("reconsumeTimes", value)?,
-                b"k" | b"unitMode" => header.unit_mode = is_true(value),
-                b"l" | b"maxReconsumeTimes" => {
-                    header.max_reconsume_times = Some(read("maxReconsumeTimes", value)?)
-                }
-                b"m" | b"batch" => header.batch = is_true(value),
-                b"n" | b"bname" => header.broker_name = Some(as_text(value)),
+        for (name, value) in fields.iter() {
+            let letter = match name.as_bytes() {
+                [letter] => *letter,
+                _ => letter_of(name),
+            };
+            match letter {
+                b'a' => group = Some(value),
+                b'b' => topic = Some(value),
+                b'c' => header.default_topic = value,
+                b'd' => header.default_topic_queue_nums = int("defaultTopicQueueNums", value)?,
+                b'e' => queue = Some(int("queueId", value)?),
+                b'f' => header.sys_flag = int("sysFlag", value)?,
+                b'g' => header.born_timestamp = int("bornTimestamp", value)?,
+                b'h' => header.flag = int("flag", value)?,
+                b'i' => header.properties = value,
+                b'j' => header.reconsume_times = int("reconsumeTimes", value)?,
+                b'k' => header.unit_mode = is_true(value),
+                b'l' => header.max_reconsume_times = Some(int("maxReconsumeTimes", value)?),
+                b'm' => header.batch = is_true(value),
+                b'n' => header.broker_name = Some(value),
                 _ => {}
             }
         }
@@ -108,7 +109,8 @@ impl<'a> SendMessage<'a> {
         }
     }
 
-    /// The command that sends this header and `body`: code 320 for a batch, 310 otherwise. The answer reads as [`SendResponse`].
+    /// The command that sends this header and `body`: code 320 for a batch, 310 otherwise. The
+    /// answer reads as [`SendResponse`].
     pub fn to_command(&self, body: Bytes) -> RemotingCommand {
         let code = if self.batch {
             request_code::SEND_BATCH_MESSAGE
@@ -121,8 +123,29 @@ impl<'a> SendMessage<'a> {
     }
 }
 
-fn is_true(value: &[u8]) -> bool {
-    value.eq_ignore_ascii_case(b"true")
+/// The short name of a field; 0 for names of other headers.
+fn letter_of(name: &str) -> u8 {
+    match name {
+        "producerGroup" => b'a',
+        "topic" => b'b',
+        "defaultTopic" => b'c',
+        "defaultTopicQueueNums" => b'd',
+        "queueId" => b'e',
+        "sysFlag" => b'f',
+        "bornTimestamp" => b'g',
+        "flag" => b'h',
+        "properties" => b'i',
+        "reconsumeTimes" => b'j',
+        "unitMode" => b'k',
+        "maxReconsumeTimes" => b'l',
+        "batch" => b'm',
+        "bname" => b'n',
+        _ => 0,
+    }
+}
+
+fn is_true(value: &str) -> bool {
+    value.eq_ignore_ascii_case("true")
 }
 
 header! {

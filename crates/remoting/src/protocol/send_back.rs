@@ -20,7 +20,8 @@ header! {
         origin_topic: Option<CompactString> = "originTopic",
         /// Whether the client belongs to a unit.
         unit_mode: Option<bool> = "unitMode",
-        /// Deliveries before the message is given up; minds the release of the client, see [`SEND_BACK_MAX_VERSION`].
+        /// Deliveries before the message is given up; minds the release of the client, see
+        /// [`SEND_BACK_MAX_VERSION`].
         max_reconsume_times: Option<i32> = "maxReconsumeTimes",
     }
 }

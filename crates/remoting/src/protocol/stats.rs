@@ -1,4 +1,5 @@
-//! Numbers for tools: topics (202), progress of groups (208), who consumes (300, 345), rates (315), state of a broker (28).
+//! Numbers for tools: topics (202), progress of groups (208), who consumes (300, 345), rates (315),
+//! state of a broker (28).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Topics on brokers (17, 18, 21, 215, 351) and on name servers (206, 216, 217, 224, 304, 305, 311–313).
+//! Topics on brokers (17, 18, 21, 215, 351) and on name servers (206, 216, 217, 224, 304, 305,
+//! 311–313).
 
 use std::collections::BTreeMap;
 
@@ -124,7 +125,8 @@ header! {
         cluster_name: Option<CompactString> = "clusterName",
     }
 
-    /// Makes a topic known to a name server (217); the body is a [`TopicRoute`] of which the queues count.
+    /// Makes a topic known to a name server (217); the body is a [`TopicRoute`] of which the queues
+    /// count.
     #[doc(alias = "RegisterTopicRequestHeader")]
     pub struct RegisterTopic {
         /// Topic.

@@ -29,7 +29,8 @@ header! {
         broker_name: Option<CompactString> = "bname",
     }
 
-    /// Asks a producer for the state of a transaction (39, broker to client, one-way); the body is the half message.
+    /// Asks a producer for the state of a transaction (39, broker to client, one-way); the body is
+    /// the half message.
     #[doc(alias = "CheckTransactionStateRequestHeader")]
     pub struct CheckTransaction {
         /// Topic.
