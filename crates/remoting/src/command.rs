@@ -43,7 +43,7 @@ pub struct RemotingCommand {
     /// Extension fields.
     pub fields: Fields,
     /// Body; empty when there is none. A received one is a slice of the read buffer (up to
-    /// 256 KiB); who keeps it for long should copy it.
+    /// 256 KiB), see [`RemotingCommand::detached`].
     pub body: Bytes,
     /// How the header was, or is to be, written.
     pub encoding: HeaderEncoding,
@@ -126,6 +126,13 @@ impl RemotingCommand {
     /// The remark, or an empty text.
     pub fn remark(&self) -> &str {
         self.remark.as_deref().unwrap_or_default()
+    }
+
+    /// The same command without any hold on the read buffer of its connection. For requests that
+    /// are kept longer than their turn.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self { body: Bytes::copy_from_slice(&self.body), ..self }
     }
 }
 

@@ -144,9 +144,10 @@ impl Connection {
     }
 
     async fn next(&mut self, tick: &mut BoxFuture<'static, ()>) -> Event {
-        let reading = self.is_reading() && !self.more;
+        let (open, more) = (self.is_reading(), self.more);
+        let reading = open && !more;
         let tell_written = !reading || self.draining;
-        let Self { peer, wire, later, limits, more, .. } = self;
+        let Self { peer, wire, later, limits, .. } = self;
         // Answers come before writing, so that all that are ready go out together.
         tokio::select! {
             biased;
@@ -158,7 +159,7 @@ impl Connection {
             moved = poll_fn(|cx| wire.poll(cx, reading, tell_written, limits)) => {
                 Event::Moved(moved)
             }
-            () = tokio::task::yield_now(), if *more => Event::More,
+            () = tokio::task::yield_now(), if open && more => Event::More,
             () = tick => Event::Tick,
         }
     }

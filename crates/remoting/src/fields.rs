@@ -135,6 +135,12 @@ impl Fields {
         entries.len() != before
     }
 
+    /// A copy that has nothing of the header around the fields.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        self.iter().collect()
+    }
+
     /// Fields of a header whose text this is; their places are pushed next.
     pub(crate) fn within(text: String) -> Self {
         Self { text, entries: SmallVec::new() }

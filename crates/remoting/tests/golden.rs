@@ -2,6 +2,7 @@
 //! write of it says the same.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![expect(clippy::disallowed_methods, reason = "tests read their files directly")]
 
 use std::collections::BTreeMap;
 use std::fs;
