@@ -170,3 +170,35 @@ impl InvokeError {
         matches!(self, Self::Connect { .. } | Self::TooMany { .. } | Self::Encode { .. })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(text: &str) -> Option<(String, u16)> {
+        let endpoint: Endpoint = text.parse().ok()?;
+        Some((endpoint.host().to_owned(), endpoint.port()))
+    }
+
+    #[test]
+    fn addresses_are_read_as_other_peers_write_them() {
+        let wanted = |host: &str, port| Some((host.to_owned(), port));
+        assert_eq!(parts("127.0.0.1:9876"), wanted("127.0.0.1", 9876));
+        assert_eq!(parts(" broker-a.example:10911 "), wanted("broker-a.example", 10911));
+        assert_eq!(parts("name/10.0.0.1:10911"), wanted("10.0.0.1", 10911));
+        assert_eq!(parts("/10.0.0.1:10911"), wanted("10.0.0.1", 10911));
+        assert_eq!(parts("[::1]:80"), wanted("::1", 80));
+        for text in ["", ":80", "host", "host:", "host:65536", "host:-1", "a b:80"] {
+            assert_eq!(parts(text), None, "{text}");
+        }
+        assert!(parts(&format!("{}:80", "x".repeat(256))).is_none());
+    }
+
+    #[test]
+    fn host_and_port_make_an_address() {
+        assert_eq!(Endpoint::new("::1", 80).unwrap().as_str(), "[::1]:80");
+        assert_eq!(Endpoint::new("host", 80).unwrap().to_string(), "host:80");
+        let address = std::net::SocketAddr::from(([10, 0, 0, 1], 5));
+        assert_eq!(Endpoint::from(address).as_str(), "10.0.0.1:5");
+    }
+}

@@ -10,6 +10,7 @@
 pub mod assignment;
 pub mod client;
 pub mod cluster;
+mod declare;
 pub mod group;
 pub mod heartbeat;
 pub mod kv;
@@ -25,33 +26,3 @@ pub mod send_back;
 pub mod stats;
 pub mod topic;
 pub mod transaction;
-
-/// Requests that carry nothing.
-macro_rules! no_payload {
-    ($($name:ident),*) => {$(
-        impl $crate::typed::Payload for $name {
-            fn write(&self, _fields: &mut $crate::fields::Fields, _body: &mut bytes::Bytes) {}
-
-            fn read(_fields: &$crate::fields::Fields, _body: &bytes::Bytes) -> Result<Self, $crate::typed::PayloadError> {
-                Ok(Self)
-            }
-        }
-    )*};
-}
-use no_payload;
-
-/// Requests whose body is text or bytes as they are.
-macro_rules! raw_body {
-    ($($name:ident),*) => {$(
-        impl $crate::typed::Payload for $name {
-            fn write(&self, _fields: &mut $crate::fields::Fields, body: &mut bytes::Bytes) {
-                body.clone_from(&self.0);
-            }
-
-            fn read(_fields: &$crate::fields::Fields, body: &bytes::Bytes) -> Result<Self, $crate::typed::PayloadError> {
-                Ok(Self(body.clone()))
-            }
-        }
-    )*};
-}
-use raw_body;

@@ -142,8 +142,10 @@ macro_rules! ints {
     ($($method:ident $visit:ident $int:ty,)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
             let value = self.int()?;
-            let value = <$int>::try_from(value).map_err(|_| wrong(format!("{value} is too large")))?;
-            visitor.$visit(value)
+            match <$int>::try_from(value) {
+                Ok(value) => visitor.$visit(value),
+                Err(_) => Err(wrong(format!("{value} is too large"))),
+            }
         }
     )*};
 }

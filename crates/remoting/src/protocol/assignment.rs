@@ -6,8 +6,8 @@ use compact_str::CompactString;
 use rmq_message::MessageQueue;
 use serde::{Deserialize, Serialize};
 
+use super::declare::{conversation, json_body, wire_enum};
 use super::heartbeat::MessageModel;
-use crate::typed::{conversation, json_body, wire_enum};
 
 /// Asks which queues a member of a group is to consume (400).
 #[doc(alias = "QueryAssignmentRequestBody")]
@@ -53,6 +53,7 @@ wire_enum! {
     #[doc(alias = "MessageRequestMode")]
     pub enum RequestMode {
         /// By pull.
+        #[default]
         Pull = "PULL",
         /// By pop.
         Pop = "POP",

@@ -8,10 +8,10 @@ use compact_str::CompactString;
 use rmq_message::MessageQueue;
 use serde::{Deserialize, Serialize};
 
+use super::declare::{conversation, header, json_body, no_payload, wire_enum};
 use super::heartbeat::{ConsumeFromWhere, ConsumeType, MessageModel, TopicSubscription};
 use super::offset::ResetOffsets;
 use crate::language::Language;
-use crate::typed::{conversation, header, json_body, wire_enum};
 
 header! {
     /// Asks for the client ids of a consumer group (38).
@@ -352,6 +352,7 @@ wire_enum! {
     #[doc(alias = "CMResult")]
     pub enum DirectResult {
         /// Consumed.
+        #[default]
         Success = "CR_SUCCESS",
         /// Try again.
         Later = "CR_LATER",
@@ -370,7 +371,7 @@ wire_enum! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AllProducers;
 
-super::no_payload!(AllProducers);
+no_payload!(AllProducers);
 json_body!(
     ConsumerIds,
     ConsumerConnectionList,

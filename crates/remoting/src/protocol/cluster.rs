@@ -7,8 +7,8 @@ use bytes::Bytes;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use super::declare::{conversation, header, json_body, no_payload, raw_body};
 use super::route::BrokerAddresses;
-use crate::typed::{conversation, header, json_body};
 
 /// Clusters and brokers (answer to 106).
 #[doc(alias = "ClusterInfo")]
@@ -75,8 +75,8 @@ header! {
     }
 }
 
-super::no_payload!(GetClusters, GetBrokerConfig, GetNamesrvConfig);
-super::raw_body!(UpdateBrokerConfig, UpdateNamesrvConfig);
+no_payload!(GetClusters, GetBrokerConfig, GetNamesrvConfig);
+raw_body!(UpdateBrokerConfig, UpdateNamesrvConfig);
 json_body!(ClusterTable);
 
 conversation! {

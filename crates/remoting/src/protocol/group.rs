@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use super::declare::{conversation, header, json_body, wire_enum};
 use super::register::DataVersion;
-use crate::typed::{conversation, header, json_body, wire_enum};
 
 /// Settings of a consumer group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,10 +83,11 @@ wire_enum! {
     /// Kinds of retry policies.
     #[doc(alias = "GroupRetryPolicyType")]
     pub enum RetryPolicyKind {
-        /// Steps.
-        Customized = "CUSTOMIZED",
         /// A formula.
         Exponential = "EXPONENTIAL",
+        /// Steps.
+        #[default]
+        Customized = "CUSTOMIZED",
     }
 }
 

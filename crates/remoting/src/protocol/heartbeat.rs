@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use rmq_message::subscription::{ExpressionType, Subscription};
 use serde::{Deserialize, Serialize};
 
-use crate::typed::{conversation, header, json_body, wire_enum};
+use super::declare::{conversation, header, json_body, wire_enum};
 
 /// All groups of one client.
 #[doc(alias = "HeartbeatData")]
@@ -105,25 +105,28 @@ impl From<TopicSubscription> for Subscription {
 wire_enum! {
     /// How a consumer gets its messages.
     pub enum ConsumeType {
-        /// It pushes them to a listener.
-        Push = "CONSUME_PASSIVELY",
         /// It pulls by itself.
         Pull = "CONSUME_ACTIVELY",
+        /// It pushes them to a listener.
+        #[default]
+        Push = "CONSUME_PASSIVELY",
         /// The broker hands them out one by one.
         Pop = "CONSUME_POP",
     }
 
     /// Who of a group gets a message.
     pub enum MessageModel {
-        /// One member.
-        Clustering = "CLUSTERING",
         /// Every member.
         Broadcasting = "BROADCASTING",
+        /// One member.
+        #[default]
+        Clustering = "CLUSTERING",
     }
 
     /// Where a group without progress begins.
     pub enum ConsumeFromWhere {
         /// At the end.
+        #[default]
         LastOffset = "CONSUME_FROM_LAST_OFFSET",
         /// Deprecated spelling of the end.
         LastOffsetAndFromMinWhenBootFirst = "CONSUME_FROM_LAST_OFFSET_AND_FROM_MIN_WHEN_BOOT_FIRST",

@@ -4,7 +4,7 @@ use compact_str::CompactString;
 use rmq_message::MessageQueue;
 use serde::{Deserialize, Serialize};
 
-use crate::typed::{conversation, json_body};
+use super::declare::{conversation, json_body};
 
 /// Asks for the locks of some queues (41).
 #[doc(alias = "LockBatchRequestBody")]

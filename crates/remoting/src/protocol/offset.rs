@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use rmq_message::MessageQueue;
 use serde::{Deserialize, Serialize};
 
-use crate::typed::{conversation, header, json_body, wire_enum};
+use super::declare::{conversation, header, json_body, no_payload, wire_enum};
 
 header! {
     /// Asks for the committed position of a group (14); code 22 when there is none.
@@ -137,6 +137,7 @@ wire_enum! {
     #[doc(alias = "BoundaryType")]
     pub enum Boundary {
         /// The first.
+        #[default]
         Lower = "LOWER",
         /// The last.
         Upper = "UPPER",
@@ -201,7 +202,7 @@ json_body!(ResetOffsets, ResetOffsetList, ConsumerOffsets, CorrectionOffsets);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AllConsumerOffsets;
 
-super::no_payload!(AllConsumerOffsets);
+no_payload!(AllConsumerOffsets);
 
 conversation! {
     QueryConsumerOffset = QUERY_CONSUMER_OFFSET => OffsetResponse;

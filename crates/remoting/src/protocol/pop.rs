@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use crate::typed::{conversation, header};
+use super::declare::{conversation, header};
 
 header! {
     /// Takes messages and hides them for a while (200050); codes 0, 209, 210.

@@ -1,9 +1,9 @@
 //! Pulling messages of one queue (11, and 361 for the lite consumer).
 
+use super::declare::header;
 use crate::command::RemotingCommand;
 use crate::fields::{FieldError, Fields, int};
 use crate::request_code;
-use crate::typed::header;
 
 /// Asks for messages of one queue. Borrows its text; a broker that holds the request must copy what
 /// it needs.

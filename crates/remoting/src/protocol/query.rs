@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use crate::typed::{conversation, header};
+use super::declare::{conversation, header};
 
 header! {
     /// Asks for messages by key (12); code 22 when there is none.

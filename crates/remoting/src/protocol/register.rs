@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use super::declare::{conversation, header, json_body};
 use super::kv::KvTable;
 use super::topic::TopicConfigs;
-use crate::typed::{conversation, header, json_body};
 
 /// Version of a table. Equal when all three are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -162,7 +162,8 @@ json_body!(DataVersion, RegisterBody, BrokerGroupResponse);
 conversation! {
     (RegisterBroker, RegisterBody) = REGISTER_BROKER => (RegisterResponse, Option<KvTable>);
     UnregisterBroker = UNREGISTER_BROKER => ();
-    (QueryDataVersion, DataVersion) = QUERY_DATA_VERSION => (QueryDataVersionResponse, Option<DataVersion>);
+    (QueryDataVersion, DataVersion) = QUERY_DATA_VERSION
+        => (QueryDataVersionResponse, Option<DataVersion>);
     BrokerHeartbeat = BROKER_HEARTBEAT => ();
     GetBrokerGroup = GET_BROKER_MEMBER_GROUP => BrokerGroupResponse;
 }

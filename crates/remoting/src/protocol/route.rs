@@ -6,8 +6,8 @@ use bytes::Bytes;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use super::declare::{conversation, header, json_body};
 use crate::json::{self, IntegerKeys};
-use crate::typed::{conversation, header, json_body};
 
 header! {
     /// Asks for the route of a topic (105); code 17 when there is none.

@@ -4,10 +4,10 @@
 use bytes::Bytes;
 use compact_str::CompactString;
 
+use super::declare::{conversation, header};
 use crate::command::RemotingCommand;
 use crate::fields::{FieldError, FieldValue, Fields, int};
 use crate::request_code;
-use crate::typed::{conversation, header};
 
 /// Response field: region of the broker that took the message.
 pub const MSG_REGION: &str = "MSG_REGION";

@@ -2,7 +2,7 @@
 
 use compact_str::CompactString;
 
-use crate::typed::{conversation, header};
+use super::declare::{conversation, header};
 
 header! {
     /// Sends a message back.

@@ -7,9 +7,9 @@ use compact_str::CompactString;
 use rmq_message::MessageQueue;
 use serde::{Deserialize, Serialize};
 
+use super::declare::{conversation, header, json_body, no_payload};
 use super::heartbeat::TopicSubscription;
 use super::kv::KvTable;
-use crate::typed::{conversation, header, json_body};
 
 header! {
     /// Asks for the ranges of a topic's queues (202).
@@ -153,7 +153,7 @@ pub struct BrokerStatsItem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BrokerRuntime;
 
-super::no_payload!(BrokerRuntime);
+no_payload!(BrokerRuntime);
 json_body!(TopicStatsTable, ConsumeStats, GroupList, GroupSubscription, BrokerStats);
 
 conversation! {

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use super::declare::{conversation, header, json_body, no_payload};
 use super::register::DataVersion;
 use super::route::TopicRoute;
-use crate::typed::{conversation, header, json_body};
 
 /// Permission bits of a topic.
 pub mod perm {
@@ -204,7 +204,7 @@ pub struct UnitSubTopics;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UnitSubUnunitTopics;
 
-super::no_payload!(
+no_payload!(
     AllTopics,
     SystemTopics,
     BrokerSystemTopics,

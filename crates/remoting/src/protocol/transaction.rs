@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use crate::typed::{conversation, header};
+use super::declare::{conversation, header};
 
 header! {
     /// Ends a transaction (37), mostly one-way.
