@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "measures time itself")]
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use rmq_message::Timestamp;
 use rmq_message::record::NewRecord;
 use rmq_runtime::{OpenMode, Tasks, World};
-use rmq_store::{Config, FlushDiskType, LocalStore, MessageStore, QueueKey};
+use rmq_store::{Chore, Config, FlushDiskType, LocalStore, MessageStore, QueueKey};
 use tokio::runtime::{Builder, Runtime};
 
 /// Messages that are settled together, as those of one network read are.
@@ -55,7 +56,7 @@ impl Drop for Opened {
 }
 
 fn message(body: &[u8]) -> NewRecord<'_> {
-    let host = "127.0.0.1:10911".parse().unwrap();
+    let host = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10911);
     NewRecord {
         topic: "",
         queue_id: 0,
@@ -83,6 +84,12 @@ fn append(c: &mut Criterion) {
         group.throughput(Throughput::Elements(GROUP));
         for count in [1, 10_000] {
             let (opened, queues) = (open(FlushDiskType::Async), queues(count));
+            // Files of queues are made once in a queue's life, and not measured.
+            for queue in &queues {
+                opened.store.append(queue, &[message(&body)]).unwrap();
+            }
+            opened.store.settle().unwrap();
+            opened.store.work(Chore::Save).unwrap();
             let mut next = queues.iter().cycle();
             group.bench_function(BenchmarkId::new(format!("{len}B"), format!("{count}q")), |b| {
                 b.iter(|| {
@@ -102,7 +109,8 @@ fn append(c: &mut Criterion) {
 /// The same bytes: checksum, a copy into a buffer, one positional write per group.
 fn raw(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>, len: usize) {
     let dir = tempfile::tempdir().unwrap();
-    let file = create(&dir.path().join("raw"));
+    let path = dir.path().join("raw");
+    let mut file = create(&path);
     let record = vec![7; len + 91 + 10 + PROPERTIES.len()];
     let mut staged = Vec::with_capacity(record.len() * GROUP as usize);
     let mut at = 0;
@@ -114,7 +122,9 @@ fn raw(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTim
                 staged.extend_from_slice(&record);
             }
             if at + staged.len() as u64 > SEGMENT {
-                at = 0;
+                // Fresh pages, as a log has them.
+                std::fs::remove_file(&path).unwrap();
+                (file, at) = (create(&path), 0);
             }
             file.write_at(at, &staged).unwrap();
             at += staged.len() as u64;
