@@ -9,7 +9,9 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use rmq_message::record::NewRecord;
 use rmq_message::{PhysicalOffset, QueueOffset, Timestamp};
 use rmq_runtime::{Tasks, World};
-use rmq_store::{AdmitAll, Boundary, Config, LocalStore, MessageStore, QueueKey, ReadRequest};
+use rmq_store::{
+    AdmitAll, Boundary, Config, FlushDiskType, LocalStore, MessageStore, QueueKey, ReadRequest,
+};
 use tokio::runtime::{Builder, Runtime};
 
 const COUNT: i64 = 400_000;
@@ -35,6 +37,7 @@ fn filled(queues: i32) -> Opened {
     let config = Config {
         store_path_root_dir: dir.path().to_owned(),
         disk_space_warning_level_ratio: 1.0,
+        flush_disk_type: FlushDiskType::Async,
         ..Config::default()
     };
     let store = LocalStore::open(&World::system(), &Tasks::new("bench"), config).unwrap();

@@ -114,7 +114,7 @@ impl Default for BrokerConfig {
             flush_delay_offset_interval: 10_000,
             start_accept_send_request_time_stamp: 0,
             store_path_root_dir: PathBuf::from("store"),
-            flush_disk_type: FlushDiskType::Async,
+            flush_disk_type: FlushDiskType::Sync,
             sync_flush_timeout: 5000,
         }
     }

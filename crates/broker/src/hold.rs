@@ -50,7 +50,7 @@ pub(crate) struct HoldRequest<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct HoldService {
     waiters: Mutex<Waiters>,
-    /// The earliest deadline has changed.
+    /// There is a deadline before the next look.
     sooner: Notify,
 }
 
@@ -58,9 +58,9 @@ impl HoldService {
     /// Registers a hold. `None` when there are too many.
     pub(crate) fn register(self: &Arc<Self>, request: HoldRequest<'_>) -> Option<Hold> {
         let mut waiters = self.waiters.lock();
-        let before = waiters.next_deadline();
         let id = waiters.insert(request)?;
-        let sooner = before.is_none_or(|before| request.deadline < before);
+        // Waking the watcher costs more than all the rest; most deadlines lie behind its next sweep.
+        let sooner = waiters.next_look.is_none_or(|look| request.deadline < look);
         drop(waiters);
         if sooner {
             self.sooner.notify_one();
@@ -95,7 +95,12 @@ impl HoldService {
     pub(crate) async fn run(self: Arc<Self>, clock: Arc<dyn Clock>, stop: Stop) {
         let mut sweep = clock.monotonic() + SWEEP;
         loop {
-            let next = self.waiters.lock().next_deadline().map_or(sweep, |next| next.min(sweep));
+            let next = {
+                let mut waiters = self.waiters.lock();
+                let next = waiters.next_deadline().map_or(sweep, |next| next.min(sweep));
+                waiters.next_look = Some(next);
+                next
+            };
             tokio::select! {
                 biased;
                 () = stop.requested() => return self.close(),

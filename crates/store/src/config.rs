@@ -10,10 +10,10 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FlushDiskType {
     /// A sync every `flushIntervalCommitLog`; the process may die, the machine may not.
-    #[default]
     #[serde(rename = "ASYNC_FLUSH")]
     Async,
     /// Before it is acknowledged or visible.
+    #[default]
     #[serde(rename = "SYNC_FLUSH")]
     Sync,
 }
@@ -97,7 +97,7 @@ impl Default for Config {
             store_path_root_dir: PathBuf::from("store"),
             mapped_file_size_commit_log: 1 << 30,
             mapped_file_size_consume_queue: 6_000_000,
-            flush_disk_type: FlushDiskType::Async,
+            flush_disk_type: FlushDiskType::Sync,
             flush_interval_commit_log: 500,
             flush_interval_consume_queue: 1000,
             max_message_size: 4 << 20,

@@ -19,6 +19,8 @@ pub(super) struct Waiters {
     by_peer: HashMap<u64, usize>,
     deadlines: BTreeSet<(Monotonic, u64)>,
     next_id: u64,
+    /// When deadlines are looked at next; nobody does before the watcher runs.
+    pub(super) next_look: Option<Monotonic>,
     closing: bool,
 }
 

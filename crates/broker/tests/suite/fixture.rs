@@ -15,7 +15,7 @@ use rmq_remoting::{
     Endpoint, Invoker, LocalInvoker, Payload, RemotingCommand, TypedRequest, Unsupported,
 };
 use rmq_runtime::{Tasks, World};
-use rmq_store::{Config, LocalStore};
+use rmq_store::{Config, FlushDiskType, LocalStore};
 
 pub(crate) const WAIT: Duration = Duration::from_secs(20);
 
@@ -34,6 +34,7 @@ pub(crate) fn config(dir: &Path) -> BrokerConfig {
         listen_port: 21911,
         store_path_root_dir: dir.to_owned(),
         message_delay_level: "1s 2s 1h".into(),
+        flush_disk_type: FlushDiskType::Async,
         ..BrokerConfig::default()
     }
 }

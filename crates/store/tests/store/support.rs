@@ -12,8 +12,8 @@ use rmq_message::{QueueOffset, Timestamp, java};
 use rmq_runtime::system::{SystemClock, SystemDisk};
 use rmq_runtime::{BoxFuture, Clock, Disk, Monotonic, Tasks, World};
 use rmq_store::{
-    AdmitAll, AppendError, AppendReceipt, Config, LocalStore, MessageStore, OpenError, QueueKey,
-    ReadOutcome, ReadRequest,
+    AdmitAll, AppendError, AppendReceipt, Config, FlushDiskType, LocalStore, MessageStore,
+    OpenError, QueueKey, ReadOutcome, ReadRequest,
 };
 
 /// Time as told; waits are real.
@@ -49,6 +49,7 @@ pub(crate) fn config(root: &Path) -> Config {
         max_index_num: 400,
         flush_interval_consume_queue: 20,
         flush_interval_commit_log: 20,
+        flush_disk_type: FlushDiskType::Async,
         // No file is removed unless a test says so.
         disk_space_warning_level_ratio: 1.0,
         disk_max_used_space_ratio: 100,
