@@ -26,6 +26,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -165,6 +166,13 @@ impl SimDisk {
         damage(&mut bytes);
         *content = Content::settled(bytes, content.modified);
         true
+    }
+
+    /// Gives a file another time of its last modification. Whether there is one.
+    pub fn set_modified(&self, path: &Path, time: SystemTime) -> bool {
+        let mut state = self.state.lock();
+        let Some(id) = state.tree.find(path) else { return false };
+        state.tree.file_mut(id).map(|content| content.modified = time).is_ok()
     }
 
     fn content(&self, len: u64) -> io::Result<Content> {

@@ -8,7 +8,9 @@ use crate::SimEntropy;
 use rmq_runtime::Entropy;
 
 /// What a device writes whole, or at worst tears.
-pub(super) const SECTOR: usize = 512;
+const SECTOR: usize = 512;
+/// What moves whole even in a torn sector: no bus and no memory moves less.
+const GRAIN: usize = 64;
 
 /// One file. Its length is synced like its bytes; sectors reach the device in any order.
 #[derive(Clone)]
@@ -105,8 +107,12 @@ impl Content {
     /// A sync that fails: some of what was written is on the device, and the kernel takes the rest
     /// for clean. It can still be read, until the power fails.
     pub(super) fn fail_sync(&mut self, chance: &SimEntropy) {
-        self.synced = self.after_power_loss(chance);
-        self.forget_unsynced();
+        // A length is in the journal and stays to be written.
+        let len = self.synced.len();
+        let chosen = Self { lens: Vec::new(), before_cut: None, ..self.clone() };
+        self.synced = chosen.after_power_loss(chance);
+        self.synced.resize(len, 0);
+        self.unsynced.clear();
     }
 
     /// What the device holds when the power fails now.
@@ -137,7 +143,8 @@ impl Content {
                     overlay(place, before);
                 }
                 let whole = versions.get(version).map_or(&[][..], |it| it);
-                overlay(place, whole.get(..chance.place(whole.len())).unwrap_or_default());
+                let torn_at = chance.place(SECTOR / GRAIN) * GRAIN;
+                overlay(place, whole.get(..torn_at.min(whole.len())).unwrap_or_default());
             } else {
                 overlay(place, versions.get(version).map_or(&[][..], |it| it));
             }

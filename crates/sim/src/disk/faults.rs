@@ -14,6 +14,8 @@ pub enum Fault {
     StorageFull,
     /// A signal came; nothing is done.
     Interrupted,
+    /// The call panics, as a bug below would.
+    Panic,
     /// A write ends half-way with an I/O error; other calls are done, and answer with an error.
     Short,
 }
@@ -147,6 +149,7 @@ impl Faults {
                     Fault::Error => Err(error(io::ErrorKind::Other, why)),
                     Fault::StorageFull => Err(error(io::ErrorKind::StorageFull, why)),
                     Fault::Interrupted => Err(error(io::ErrorKind::Interrupted, why)),
+                    Fault::Panic => panic!("{}", error(io::ErrorKind::Other, why)),
                     Fault::Short => Ok(Turn::Half(error(io::ErrorKind::Other, why))),
                 }
             }
