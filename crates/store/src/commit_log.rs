@@ -115,6 +115,11 @@ impl CommitLog {
         self.durable.end(&reason);
     }
 
+    /// To be held while what is staged, written and synced does not fit together.
+    fn fails_if_unwound(&self) -> FailsIfUnwound<'_> {
+        FailsIfUnwound(self)
+    }
+
     /// Ready when everything before `to` is as durable as configured.
     pub(crate) fn durable(
         &self,
@@ -138,6 +143,17 @@ impl CommitLog {
                     })
                 })
             }
+        }
+    }
+}
+
+/// Fails the log when a panic comes by: half of something may have been done (INV-17).
+struct FailsIfUnwound<'a>(&'a CommitLog);
+
+impl Drop for FailsIfUnwound<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !canary!("RS-19 a panic leaves half a write") {
+            self.0.fail("cannot store messages", &std::io::Error::other("a panic"));
         }
     }
 }

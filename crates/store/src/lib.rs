@@ -24,6 +24,9 @@
 //! | `read` | reading |
 //! | `local` | [`LocalStore`]: wiring, background work, stop |
 
+#[macro_use]
+mod canary;
+
 mod api;
 mod checkpoint;
 mod commit_log;

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use rmq_runtime::{Disk, DiskFile, OpenMode};
+use rmq_runtime::{DirEntry, Disk, DiskFile, OpenMode};
 
 use crate::layout;
 use crate::local::OpenError;
@@ -109,7 +109,11 @@ impl SegmentedLog {
     /// The segment that contains the position, or none (INV-10).
     pub(crate) fn find(&self, at: u64) -> Option<Arc<Segment>> {
         let segments = self.segments.read();
-        let distance = at.checked_sub(segments.front()?.start)?;
+        let mut distance = at.checked_sub(segments.front()?.start);
+        if canary!("RS-05 a removed file is taken for its neighbour") {
+            distance = Some(at.saturating_sub(segments.front()?.start));
+        }
+        let distance = distance?;
         let index = usize::try_from(distance / self.len).ok()?;
         segments.get(index).cloned()
     }
@@ -130,7 +134,15 @@ impl SegmentedLog {
     fn create(&self, start: u64) -> io::Result<Arc<Segment>> {
         self.disk.create_dir(&self.dir)?;
         let path = self.dir.join(layout::file_name(start));
-        let file = self.disk.open(&path, OpenMode::Create { len: self.len })?;
+        let mode = OpenMode::Create { len: self.len };
+        let file = match self.disk.open(&path, mode) {
+            // Left behind by a creation that failed half-way.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                self.disk.remove(&path)?;
+                self.disk.open(&path, mode)?
+            }
+            other => other?,
+        };
         // The length first: a file that is there without it would be in the way of the next start.
         file.sync()?;
         self.sync_dir()?;
@@ -145,6 +157,9 @@ impl SegmentedLog {
 
     fn remove(&self, segment: &Segment) -> io::Result<()> {
         self.disk.remove(&segment.path)?;
+        if canary!("INV-09 removals in any order") {
+            return Ok(());
+        }
         self.sync_dir()
     }
 
@@ -206,7 +221,10 @@ impl SegmentedLog {
             }
         };
         let entries = self.disk.list(&self.dir)?;
-        Ok(entries.iter().find(|entry| entry.name == first).is_none_or(|it| such(it.modified)))
+        let is_such = |entry: &DirEntry| {
+            such(entry.modified) || canary!("RS-06 a young file goes with the old")
+        };
+        Ok(entries.iter().find(|entry| entry.name == first).is_none_or(is_such))
     }
 
     /// Removes the first file. Readers lose it before the disk does (INV-10).

@@ -79,6 +79,7 @@ impl Wake {
 impl CommitLog {
     /// Hands what is staged to the files.
     fn write(&self, side: &mut DiskSide) -> Result<(), AppendError> {
+        let _unwound = self.fails_if_unwound();
         if let Some(reason) = self.gate.fault() {
             return Err(AppendError::ReadOnly { reason });
         }
@@ -187,8 +188,11 @@ impl CommitLog {
     }
 
     fn sync_files(&self, dirty: &[Arc<Segment>]) -> Result<(), AppendError> {
+        let _unwound = self.fails_if_unwound();
         for segment in dirty {
-            if let Err(error) = segment.file().and_then(|file| file.sync()) {
+            if let Err(error) = segment.file().and_then(|file| file.sync())
+                && !canary!("INV-03 a failed sync is tried again")
+            {
                 self.fail("cannot sync messages", &error);
                 return Err(self.failure());
             }
@@ -203,7 +207,9 @@ impl CommitLog {
         let mut side = self.disk_side.lock();
         self.write(&mut side)?;
         let dirty = std::mem::take(&mut side.dirty);
-        self.sync_files(&dirty)?;
+        if !canary!("RS-01 visible before it is synced") {
+            self.sync_files(&dirty)?;
+        }
         let touched = self.publish(&mut side);
         let written = side.written;
         drop(side);

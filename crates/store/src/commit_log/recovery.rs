@@ -64,8 +64,12 @@ fn verify(bytes: &[u8], at: u64, check: Check) -> Result<RecordView<'_>, RecordE
         // Left over from another place or time.
         return Err(RecordError::Lengths { total: record.total_len });
     }
+    if canary!("RS-21 a checksum of zero is none") && record.body_crc == 0 {
+        return Err(RecordError::Checksum);
+    }
     match check {
         Check::Form => {}
+        Check::Own if canary!("INV-08 half the properties are enough") => record.verify()?,
         Check::Own if record.properties.contains(&0) || record.topic.contains('\0') => {
             return Err(RecordError::Checksum);
         }
@@ -204,7 +208,13 @@ fn is_torn(log: &SegmentedLog, end: u64, next: u64) -> io::Result<bool> {
     let Some(segment) = log.find(end) else { return Ok(false) };
     let mut bytes = rest_of(&segment, end)?;
     let until = match usize::try_from(next - end) {
-        Ok(next) if next < bytes.len() => next,
+        // The first bytes of its size are zero in any case: they may be what is left of a sector.
+        Ok(next) if next < bytes.len() => {
+            let to_sector = (end - segment.start + next as u64).next_multiple_of(SECTOR as u64);
+            let beyond = usize::try_from(to_sector + segment.start - end).unwrap_or(next);
+            let size = bytes.get(next..beyond).filter(|size| size.len() < size_of::<u32>());
+            if size.is_some_and(|size| size.iter().all(|byte| *byte == 0)) { beyond } else { next }
+        }
         // Behind the blank that ends a file it has never been written.
         _ => (0..bytes.len())
             .find(|at| ends_file(bytes.get(*at..).unwrap_or_default(), || false))
@@ -237,6 +247,7 @@ pub(crate) fn cut(
 ) -> Result<(), OpenError> {
     let remains = survey(log, end, check)?;
     if let Some(next) = remains.record
+        && !canary!("INV-06 whatever is damaged is cut")
         && !is_torn(log, end, next)?
     {
         let path = log.find(end).map_or_else(|| log.dir().to_owned(), |it| it.path.clone());
@@ -245,6 +256,9 @@ pub(crate) fn cut(
             return Err(OpenError::Damaged { path, at, next });
         }
         tracing::error!(path = %path.display(), %at, %next, "cutting the log before valid messages, as configured");
+    }
+    if canary!("INV-07 a cut only moves positions") {
+        return Ok(());
     }
     // The last file first: whenever this is interrupted, what is left is cut the same way again.
     let keep = if end == log.min() { end + 1 } else { end };
@@ -264,11 +278,21 @@ pub(crate) fn cut(
     Ok(())
 }
 
-/// Makes durable what was found from a position on: a process that was killed may have written it
-/// without a sync, and from now on it can be read (INV-02).
-pub(crate) fn sync(log: &SegmentedLog, from: u64) -> io::Result<()> {
+/// Makes durable what was found between two positions: a process that was killed may have written
+/// it without a sync, and from now on it can be read (INV-02). It is written once more, because the
+/// kernel takes what a failed sync could not write for clean (INV-03).
+pub(crate) fn make_durable(log: &SegmentedLog, from: u64, end: u64) -> io::Result<()> {
+    if canary!("INV-02 recovery syncs nothing") {
+        return Ok(());
+    }
     for segment in log.all().into_iter().filter(|segment| segment.end() > from) {
-        segment.file()?.sync()?;
+        let (mut at, file) = (from.max(segment.start), segment.file()?);
+        while at < end.min(segment.end()) {
+            let len = CHUNK.min(usize::try_from(end.min(segment.end()) - at).unwrap_or(CHUNK));
+            file.write_at(at - segment.start, &segment.slice(at, len)?)?;
+            at += len as u64;
+        }
+        file.sync()?;
     }
     log.sync_dir()
 }

@@ -150,6 +150,7 @@ impl CommitLog {
         total: usize,
     ) -> Result<Option<AppendReceipt>, AppendError> {
         let mut guard = self.writer.lock();
+        let _unwound = self.fails_if_unwound();
         let mut state = queue.state();
         if state.dropped {
             return Ok(None);
@@ -162,6 +163,9 @@ impl CommitLog {
             return Err(AppendError::Busy { staged });
         }
         if writer.position + (total + BLANK_LEN) as u64 > writer.segment.len {
+            if canary!("RS-09 a roll takes a queue offset") {
+                state.end += 1;
+            }
             self.roll(writer)?;
         }
         let store_timestamp = Timestamp::from(self.clock.wall());

@@ -223,6 +223,11 @@ impl QueueFiles {
             let Some(start) = layout::parse_file_name(&entry.name) else {
                 return Ok(Err((path, "the name is no position".to_owned())));
             };
+            if entry.len == 0 {
+                // Its length never arrived, that of a later one has.
+                gap = true;
+                break;
+            }
             if entry.len != context.file_len || !start.is_multiple_of(context.file_len) {
                 let text = format!("does not fit mappedFileSizeConsumeQueue {}", context.file_len);
                 return Ok(Err((path, text)));

@@ -144,6 +144,8 @@ pub(super) struct IndexFile {
     pub(super) header: Header,
     /// Only of the youngest file, from its first new item on.
     fresh: Option<Fresh>,
+    /// A sync has failed: nobody knows what of the file is on the disk (INV-03).
+    lost: bool,
 }
 
 impl IndexFile {
@@ -153,7 +155,7 @@ impl IndexFile {
         geometry: Geometry,
         header: Header,
     ) -> Self {
-        Self { path, geometry, file, header, fresh: None }
+        Self { path, geometry, file, header, fresh: None, lost: false }
     }
 
     /// An existing file; `None` when its header makes no sense.
@@ -230,6 +232,10 @@ impl IndexFile {
         if self.fresh.is_none() {
             return Ok(());
         }
+        if self.lost {
+            // The next start makes it anew.
+            return Err(io::Error::other(format!("a sync of {} has failed", self.path.display())));
+        }
         self.write_items()?;
         if let Some(fresh) = &mut self.fresh {
             let pages = fresh.slots.chunks(PAGE).zip(&mut fresh.changed).enumerate();
@@ -241,7 +247,9 @@ impl IndexFile {
             }
         }
         self.file.write_at(0, &self.header.encode())?;
-        self.file.sync()
+        let synced = self.file.sync();
+        self.lost = synced.is_err();
+        synced
     }
 
     /// Gives back the RAM; what is not flushed is lost.

@@ -47,6 +47,8 @@ impl LocalStore {
             }
         }
         let (store, on) = (Arc::clone(self), stop.clone());
+        self.tasks.spawn("watch", OnFailure::Log, store.watch(on));
+        let (store, on) = (Arc::clone(self), stop.clone());
         self.tasks.spawn("prepare", OnFailure::Unhealthy, store.prepare_files(on));
         let (store, on) = (Arc::clone(self), stop.clone());
         self.tasks.spawn("save", OnFailure::Unhealthy, store.save_often(on));
@@ -55,6 +57,34 @@ impl LocalStore {
         let store = Arc::clone(self);
         self.tasks.spawn("index", OnFailure::Unhealthy, store.follow(stop));
         Ok(())
+    }
+
+    /// Closes the store when one of its tasks has died (INV-16).
+    async fn watch(self: Arc<Self>, stop: Stop) {
+        let mut failure = self.tasks.failure();
+        tokio::select! {
+            biased;
+            () = stop.requested() => {}
+            died = failure.wait_for(Option::is_some) => {
+                let task = died.ok().and_then(|died| died.clone()).unwrap_or_default();
+                if !canary!("RS-20 nobody watches the tasks") {
+                    self.log.fail(&task, &io::Error::other("the task has panicked"));
+                }
+            }
+        }
+    }
+
+    /// Runs a call that blocks. A panic in it closes the store (INV-16).
+    async fn blocking<T: Send + 'static>(
+        &self,
+        doing: &str,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let outcome = self.tasks.blocking(call).await;
+        if outcome.is_none() && !canary!("RS-20 nobody watches the tasks") {
+            self.log.fail(doing, &io::Error::other("a panic"));
+        }
+        outcome
     }
 
     /// Sleeps; `false` when it is time to stop.
@@ -94,14 +124,15 @@ impl LocalStore {
                         }
                         let (from, to) = (written_back, store.log.visible.get());
                         let store = Arc::clone(store);
-                        self.tasks.blocking(move || store.log.write_back(from, to)).await;
+                        let write_back = move || store.log.write_back(from, to);
+                        self.blocking("cannot write back", write_back).await;
                         written_back = to;
                     }
                 }
             }
             let store = Arc::clone(&self);
             // A failure has closed the store already.
-            let _synced = self.tasks.blocking(move || store.log.sync()).await;
+            let _synced = self.blocking("cannot sync messages", move || store.log.sync()).await;
         }
     }
 
@@ -113,7 +144,8 @@ impl LocalStore {
                 return;
             }
             let store = Arc::clone(&self);
-            let prepared = self.tasks.blocking(move || store.log.segments.prepare()).await;
+            let prepared =
+                self.blocking("cannot make a file", move || store.log.segments.prepare()).await;
             if let Some(Err(error)) = prepared {
                 tracing::warn!(%error, "cannot make the next file of the commit log yet");
                 if !self.rest(RETRY, &stop).await {
@@ -137,7 +169,9 @@ impl LocalStore {
             let started = self.world.clock.monotonic();
             let (store, save) = (Arc::clone(&self), started >= save_due);
             // A failure closes the store until a later turn succeeds.
-            let _written = self.tasks.blocking(move || store.write_derived(save)).await;
+            let _written = self
+                .blocking("cannot write consume queues", move || store.write_derived(save))
+                .await;
             if save {
                 let now = self.world.clock.monotonic();
                 save_due = now + now.since(started) * SAVE_SHARE;
@@ -188,14 +222,16 @@ impl LocalStore {
     async fn follow(self: Arc<Self>, stop: Stop) {
         while self.visible(self.indexed.get() + 1, &stop).await {
             let store = Arc::clone(&self);
-            let wait = match self.tasks.blocking(move || store.index_some()).await {
-                Some(Ok(())) => INDEX_REST,
-                Some(Err(error)) => {
-                    tracing::error!(%error, "cannot write the key index; trying again");
-                    RETRY
-                }
-                None => return,
-            };
+            let wait =
+                match self.blocking("cannot write the key index", move || store.index_some()).await
+                {
+                    Some(Ok(())) => INDEX_REST,
+                    Some(Err(error)) => {
+                        tracing::error!(%error, "cannot write the key index; trying again");
+                        RETRY
+                    }
+                    None => return,
+                };
             let behind = self.log.visible.get() > self.indexed.get();
             if (wait == RETRY || !behind) && !self.rest(wait, &stop).await {
                 return;
@@ -231,7 +267,8 @@ impl LocalStore {
         loop {
             let store = Arc::clone(&self);
             let now = Timestamp::from(self.world.clock.wall());
-            let expired = self.tasks.blocking(move || store.expire(now)).await;
+            let expired =
+                self.blocking("cannot remove expired files", move || store.expire(now)).await;
             if let Some(Err(error)) = expired {
                 tracing::error!(%error, "cannot remove expired files");
             }

@@ -52,7 +52,7 @@ impl LocalStore {
         self.finish_log().map_err(io::Error::other)?;
         self.log.visible.end("");
         self.log.durable.end("");
-        while self.indexed.get() < self.log.visible.get() {
+        while self.indexed.get() < self.log.visible.get() && !canary!("RS-02 a stop with a lag") {
             self.index_some()?;
         }
         let mut progress = None;
@@ -60,6 +60,9 @@ impl LocalStore {
             index.flush()?;
             let (seen, youngest) = (self.indexed.get(), index.resumes_at());
             progress = Some(IndexProgress { seen, youngest });
+        }
+        if canary!("INV-14 the mark comes before what it says") {
+            self.world.disk.remove(&self.layout.abort())?;
         }
         let segments = &self.log.segments;
         segments.discard_prepared()?;

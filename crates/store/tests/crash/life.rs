@@ -40,7 +40,7 @@ pub(crate) fn config(kind: Kind) -> Config {
         force_verify_prop_crc: kind.sealed,
         max_hash_slot_num: 20,
         max_index_num: 24,
-        disk_space_warning_level_ratio: 1.0,
+        disk_space_warning_level_ratio: 0.95,
         file_reserved_time: 1,
         delete_when: "00".to_owned(),
         delete_file_batch_max: 2,
@@ -79,6 +79,8 @@ pub(crate) struct Life {
     pub(crate) model: Model,
     runtime: Runtime,
     number: u64,
+    /// It was to stop and failed.
+    stopped: bool,
     /// Operations of the disks before this one.
     operations: u64,
     freeze_at: u64,
@@ -97,6 +99,7 @@ impl Life {
             model: Model::default(),
             runtime: runtime(),
             number: 0,
+            stopped: false,
             operations: 0,
             freeze_at,
         };
@@ -156,6 +159,11 @@ impl Life {
                 return false;
             }
             self.step(*step);
+            // What was half done is only known after the next start.
+            let half_done = self.model.is_unsure() || (*step == Step::Restart && self.stopped);
+            if self.disk.has_struck() && half_done {
+                return false;
+            }
         }
         !self.disk.is_frozen()
     }
@@ -248,7 +256,8 @@ impl Life {
         let stopped = self.runtime.block_on(store.stop());
         self.expect(&stopped);
         self.store = Some(store);
-        if stopped.is_err() {
+        self.stopped = stopped.is_err();
+        if self.stopped {
             return;
         }
         self.model.settled = self.model.log.last().map_or(0, |last| last.end);
@@ -362,6 +371,14 @@ impl Life {
         self.model.check_index(&store);
     }
 
+    /// Crashes now, and then [settles down](Self::settle_down).
+    pub(crate) fn settle_down_after(&mut self, ended: End, seed: u64) {
+        let left = self.crash(ended, seed);
+        self.thaw();
+        self.go_on(left);
+        self.settle_down(ended, seed);
+    }
+
     fn all_durable(&self) -> bool {
         self.store.as_ref().is_some_and(|store| {
             let status = store.status();
@@ -383,7 +400,7 @@ fn filled(number: u64, len: usize) -> Vec<u8> {
     body
 }
 
-fn record<'a>(body: &'a [u8], properties: &'a str, sys_flag: i32) -> NewRecord<'a> {
+pub(crate) fn record<'a>(body: &'a [u8], properties: &'a str, sys_flag: i32) -> NewRecord<'a> {
     let host = "127.0.0.1:10911".parse().unwrap();
     NewRecord {
         topic: "",

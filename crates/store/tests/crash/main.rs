@@ -4,6 +4,8 @@
 //! how. `RMQ_TORTURE_POINTS` and `RMQ_TORTURE_SEED` set the amount and the histories;
 //! `cargo xtask torture` does it all at large.
 
+#![cfg(test)]
+
 mod amounts;
 mod damage;
 mod failures;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use rmq_message::record::{RecordView, walk};
 use rmq_message::{PhysicalOffset, QueueOffset, Timestamp};
 use rmq_store::{
-    AdmitAll, Chore, KeyKind, KeyQuery, LocalStore, MessageStore, QueueKey, ReadRequest, StoreAdmin,
+    AdmitAll, Chore, KeyKind, KeyQuery, LocalStore, MessageStore, QueueKey, ReadError, ReadRequest,
+    StoreAdmin,
 };
 
 /// Bytes of a file of the log.
@@ -66,10 +67,11 @@ struct Queue {
     records: Vec<Vec<u8>>,
 }
 
-/// Reads everything.
-pub(crate) fn look(store: &LocalStore) -> Seen {
+/// Reads everything. An error is one of the disk.
+pub(crate) fn try_look(store: &LocalStore) -> Result<Seen, ReadError> {
     let status = store.status();
-    let queues = store.queues().into_iter().map(|key| {
+    let mut queues = BTreeMap::new();
+    for key in store.queues() {
         let range = store.offsets(&key);
         let (start, end) = (range.start.0, range.end.0);
         let (mut next, mut records) = (start, Vec::new());
@@ -80,21 +82,27 @@ pub(crate) fn look(store: &LocalStore) -> Seen {
                 count_max: 32,
                 bytes_max: usize::MAX,
             };
-            let outcome = store.read(&request, &AdmitAll).unwrap();
+            let outcome = store.read(&request, &AdmitAll)?;
             assert!(outcome.count > 0, "{key}: {:?} at {next} of {start}..{end}", outcome.status);
             for record in outcome.records.iter().flat_map(|bytes| walk(bytes)) {
                 let record = record.unwrap();
                 assert_eq!(record.queue_offset.0, next, "{key}: offsets are not dense");
                 let at = record.physical_offset;
-                records.push(store.message_at(at).unwrap().to_vec());
+                records.push(store.message_at(at)?.to_vec());
                 next += 1;
             }
             assert_eq!(outcome.next_offset.0, next, "{key}");
         }
-        (key, Queue { start, end, records })
-    });
-    let queues = queues.filter(|(_, queue)| queue.end > 0).collect();
-    Seen { min: status.min_physical.0, end: status.max_physical.0, queues }
+        if end > 0 {
+            queues.insert(key, Queue { start, end, records });
+        }
+    }
+    Ok(Seen { min: status.min_physical.0, end: status.max_physical.0, queues })
+}
+
+/// Reads everything, where no more than one call fails.
+pub(crate) fn look(store: &LocalStore) -> Seen {
+    try_look(store).or_else(|_| try_look(store)).unwrap()
 }
 
 #[derive(Default)]
@@ -145,6 +153,11 @@ impl Model {
         assert!((self.min..=self.min_max.max(self.min)).contains(&min), "expired up to {min}");
         self.min = min;
         self.min_max = min;
+    }
+
+    /// Whether a deletion or an expiry was begun and has failed.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.deleting.is_some() || self.min_max > self.min
     }
 
     pub(crate) fn deleted(&mut self, topic: &str) {

@@ -90,7 +90,7 @@ fn crash_everywhere(kind: Kind, share: u64) {
     }
     let points = amounts::points() * share / 100;
     // Few points are spread over more histories.
-    let stride = if points < 5_000 { 7 } else { 1 };
+    let stride: u16 = if points < 5_000 { 7 } else { 1 };
     let (mut done, mut histories) = (0, 0);
     for history in amounts::seed() * 1_000_000.. {
         let steps = steps(history);
@@ -100,7 +100,8 @@ fn crash_everywhere(kind: Kind, share: u64) {
         let operations = life.operations();
         drop(told);
         histories += 1;
-        for operation in (1 + history % stride..=operations + 1).step_by(stride as usize) {
+        let first = 1 + history % u64::from(stride);
+        for operation in (first..=operations + 1).step_by(stride.into()) {
             let point = Point { kind, history, operation, seed: history ^ (operation << 40) };
             let told = Told(|| format!("replay: cargo xtask torture --replay {point}"));
             crash_at(point, &steps);
