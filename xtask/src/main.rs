@@ -17,6 +17,7 @@ mod remoting;
 mod signals;
 mod test;
 mod tidy;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ enum Verb {
     Apache(apache::Arguments),
     /// Check the crate graph, the names and the borders; show the widest things
     Tidy(tidy::Arguments),
+    /// Crash the store, in simulation and for real, more often than the tests do
+    Torture(torture::Arguments),
     /// Run the benchmarks of one crate, or of all that have some
     Bench(bench::Arguments),
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Interop(arguments) => interop::run(&arguments),
         Verb::Apache(arguments) => apache::run(arguments),
         Verb::Tidy(arguments) => tidy::run(&arguments),
+        Verb::Torture(arguments) => torture::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {
