@@ -48,8 +48,18 @@ pub(crate) fn unescape(text: &str, start: usize, out: &mut String) -> Option<usi
         if text.as_bytes().get(stop) == Some(&b'"') {
             return Some(stop + 1);
         }
-        at = escape(text, stop + 1, out)?;
+        at = match text.as_bytes().get(stop + 1..stop + 6) {
+            // The separators of message properties.
+            Some(b"u0001") => push_control('\x01', stop, out),
+            Some(b"u0002") => push_control('\x02', stop, out),
+            _ => escape(text, stop + 1, out)?,
+        };
     }
+}
+
+fn push_control(control: char, escape: usize, out: &mut String) -> usize {
+    out.push(control);
+    escape + 6
 }
 
 /// Appends the character of an escape whose letter stands at `at`; answers the index behind it.
