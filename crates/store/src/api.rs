@@ -92,7 +92,8 @@ pub trait MessageStore: Send + Sync + 'static {
     /// The record that begins at exactly that position.
     fn message_at(&self, at: PhysicalOffset) -> Result<Bytes, ReadError>;
 
-    /// Messages by key. Lags behind appends a little.
+    /// Messages by key, those that were visible before the call included, unless the index has much
+    /// to catch up with, as after an unclean end.
     fn query(&self, query: &KeyQuery<'_>) -> Result<QueryOutcome, ReadError>;
 
     /// Who is told of queues that have grown. At most one; a later one replaces it.

@@ -99,6 +99,8 @@ pub struct LocalStore {
     index: Option<KeyIndex>,
     /// Records before it are in the key index.
     indexed: Arc<Watermark>,
+    /// One indexes at a time.
+    indexing: Mutex<()>,
     listener: RwLock<Option<Arc<dyn ArrivalListener>>>,
     saved: Mutex<Saved>,
     /// Used share of the disk, as bits of an `f64`.
@@ -151,6 +153,7 @@ impl LocalStore {
             log: parts.log,
             index: parts.index,
             indexed: Watermark::new(parts.indexed),
+            indexing: Mutex::new(()),
             listener: RwLock::new(None),
             saved: Mutex::new(Saved { checkpoint: parts.checkpoint, progress: parts.progress }),
             disk_used: AtomicU64::new(0),
@@ -257,7 +260,10 @@ impl MessageStore for LocalStore {
 
     fn query(&self, query: &KeyQuery<'_>) -> Result<QueryOutcome, ReadError> {
         match &self.index {
-            Some(index) => self.reader().query(index, query),
+            Some(index) => {
+                self.index_young();
+                self.reader().query(index, query)
+            }
             None => Ok(QueryOutcome::default()),
         }
     }

@@ -68,6 +68,10 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
     ));
     let delays = DelayLevels(config.delay_levels().unwrap_or_default());
     let checkpoint = Checkpoint::load(&**disk, &layout.checkpoint())?;
+    if !clean && disk.exists(&layout.checkpoint()) {
+        // The next progress leans on it, and it may not have been synced.
+        checkpoint.save(&**disk, &layout.checkpoint())?;
+    }
     let progress = Progress::load(&**disk, &layout.progress());
     let own = progress.is_some();
     let progress = progress.filter(|progress| progress.fits(&checkpoint));

@@ -144,8 +144,12 @@ impl SegmentedLog {
             other => other?,
         };
         // The length first: a file that is there without it would be in the way of the next start.
-        file.sync()?;
-        self.sync_dir()?;
+        if let Err(error) = file.sync().and_then(|()| self.sync_dir()) {
+            // Half made it must not be found by the next start; if it cannot be removed either,
+            // there will be no clean stop.
+            drop(self.disk.remove(&path));
+            return Err(error);
+        }
         Ok(self.segment(start, OnceLock::from(file)))
     }
 

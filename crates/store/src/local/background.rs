@@ -20,8 +20,9 @@ use crate::progress::{IndexProgress, Progress};
 const WRITE_BACK: u64 = 8 << 20;
 /// Log bytes that are indexed at once.
 const INDEX_BATCH: u64 = 8 << 20;
-/// Rest between looks for what to index: gathers records, so that a slow trickle is cheap.
-const INDEX_REST: Duration = Duration::from_millis(5);
+/// Rest between looks for what to index: gathers records, because waking for each one costs more
+/// than indexing it, and delays whoever waits for the message. Queries do not see the lag.
+const INDEX_REST: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
 /// Saving takes at most one part in so many of the time.
 const SAVE_SHARE: u32 = 10;
@@ -239,8 +240,19 @@ impl LocalStore {
         }
     }
 
+    /// Indexes what was gathered since the last look, so that a query finds what was sent before
+    /// it. A longer backlog, as after a start, is left to the background.
+    pub(super) fn index_young(&self) {
+        let behind = self.log.visible.get().saturating_sub(self.indexed.get());
+        if (1..=INDEX_BATCH).contains(&behind) {
+            // A failure is told by the background, which tries again.
+            let _indexed = self.index_some();
+        }
+    }
+
     /// Indexes up to [`INDEX_BATCH`] of the log.
     pub(super) fn index_some(&self) -> io::Result<()> {
+        let _indexing = self.indexing.lock();
         let visible = self.log.visible.get();
         let Some(index) = &self.index else {
             self.indexed.advance(visible);
