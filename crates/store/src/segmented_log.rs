@@ -145,8 +145,7 @@ impl SegmentedLog {
         };
         // The length first: a file that is there without it would be in the way of the next start.
         if let Err(error) = file.sync().and_then(|()| self.sync_dir()) {
-            // Half made it must not be found by the next start; if it cannot be removed either,
-            // there will be no clean stop.
+            // Half made it must not be taken for a file of the log by the next start.
             drop(self.disk.remove(&path));
             return Err(error);
         }
