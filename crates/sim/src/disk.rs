@@ -116,6 +116,11 @@ impl SimDisk {
         self.state.lock().faults.fail_call(n, fault);
     }
 
+    /// The next call on a path that holds `part` fails.
+    pub fn fail_path(&self, part: &'static str, fault: Fault) {
+        self.state.lock().faults.fail_path(part, fault);
+    }
+
     /// The `n`-th sync of a file from now on fails, and the kernel forgets what was to be synced:
     /// later syncs succeed without it. `seed` chooses what has arrived all the same.
     pub fn fail_sync(&self, n: u64, seed: u64) {
@@ -510,6 +515,7 @@ mod tests {
             (Fault::Interrupted, io::ErrorKind::Interrupted, b"\0\0\0\0"),
             (Fault::Short, io::ErrorKind::Other, b"ab\0\0"),
         ];
+        disk.fail_path("/other", Fault::Error);
         for (fault, kind, left) in faults {
             disk.fail_call(2, fault);
             file.read_at(0, &mut [0]).unwrap();

@@ -69,6 +69,8 @@ pub(super) struct Faults {
     syncs: u64,
     fail_call: Option<(u64, Fault)>,
     fail_sync: Option<u64>,
+    /// The next call on such a path.
+    fail_path: Option<(&'static str, Fault)>,
     freeze_at: Option<u64>,
     pub(super) frozen: bool,
     /// Whether a call failed because it was told to.
@@ -91,6 +93,10 @@ impl Faults {
 
     pub(super) fn fail_call(&mut self, n: u64, fault: Fault) {
         self.fail_call = Some((self.calls + n, fault));
+    }
+
+    pub(super) fn fail_path(&mut self, part: &'static str, fault: Fault) {
+        self.fail_path = Some((part, fault));
     }
 
     pub(super) fn fail_sync(&mut self, n: u64) {
@@ -140,6 +146,10 @@ impl Faults {
                 self.struck = true;
                 return Ok(Turn::LoseSync(error(io::ErrorKind::Other, "failed as told")));
             }
+        }
+        let on_path = self.fail_path.filter(|(part, _)| path.to_string_lossy().contains(part));
+        if let Some((_, fault)) = on_path {
+            (self.fail_path, self.fail_call) = (None, Some((self.calls, fault)));
         }
         match self.fail_call {
             Some((at, fault)) if at == self.calls => {

@@ -55,14 +55,14 @@ impl LocalStore {
         while self.indexed.get() < self.log.visible.get() && !canary!("RS-02 a stop with a lag") {
             self.index_some()?;
         }
+        if canary!("INV-14 the mark comes before what it says") {
+            self.world.disk.remove(&self.layout.abort())?;
+        }
         let mut progress = None;
         if let Some(index) = &self.index {
             index.flush()?;
             let (seen, youngest) = (self.indexed.get(), index.resumes_at());
             progress = Some(IndexProgress { seen, youngest });
-        }
-        if canary!("INV-14 the mark comes before what it says") {
-            self.world.disk.remove(&self.layout.abort())?;
         }
         let segments = &self.log.segments;
         segments.discard_prepared()?;
