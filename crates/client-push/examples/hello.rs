@@ -29,7 +29,10 @@ struct Args {
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "that is what it is for")]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .init();
     let args = Args::parse();
     let consumer = PushConsumer::builder()
         .namesrv(&args.namesrv)
