@@ -187,6 +187,8 @@ impl Recovery<'_> {
         let expected = self.clean && self.progress.as_ref().is_some_and(|it| it.log == scanned.end);
         if !expected {
             recovery::cut(self.segments, scanned.end, self.check, self.config)?;
+        }
+        if !self.clean {
             recovery::make_durable(self.segments, checked_from, scanned.end)?;
         }
         self.fit_queues(scanned.end)?;

@@ -38,7 +38,8 @@ pub(crate) fn config(kind: Kind) -> Config {
         flush_disk_type: kind.flush,
         enabled_append_prop_crc: kind.sealed,
         force_verify_prop_crc: kind.sealed,
-        max_hash_slot_num: 20,
+        // Header, slots and items in sectors of their own.
+        max_hash_slot_num: 150,
         max_index_num: 24,
         disk_space_warning_level_ratio: 0.95,
         file_reserved_time: 1,

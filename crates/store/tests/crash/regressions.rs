@@ -331,6 +331,23 @@ fn rs_21_a_checksum_of_zero_is_a_checksum() {
 }
 
 #[test]
+fn inv_14_a_stop_that_is_interrupted_anywhere_is_no_clean_stop() {
+    let before = [one(0), one(1), one(2), Step::Settle, Step::Flush, Step::Index];
+    let mut whole = life(SYNC);
+    whole.run(&before);
+    let begin = whole.operations();
+    whole.run(&[Step::Restart]);
+    for operation in begin..=whole.operations() {
+        for seed in 0..12 {
+            let mut life = Life::begin(SYNC, operation);
+            life.run(&before);
+            life.run(&[Step::Restart]);
+            life.settle_down_after(End::PowerLoss, seed);
+        }
+    }
+}
+
+#[test]
 fn inv_15_a_store_that_was_never_used_opens_again_after_any_crash() {
     for operation in 1..40 {
         for seed in 0..5 {
