@@ -278,9 +278,9 @@ pub(crate) fn cut(
     Ok(())
 }
 
-/// Makes durable what was found between two positions: a process that was killed may have written
-/// it without a sync, and from now on it can be read (INV-02). It is written once more, because the
-/// kernel takes what a failed sync could not write for clean (INV-03).
+/// Makes durable what was found from a position on: a process that was killed may have written it
+/// without a sync, and from now on it can be read (INV-02). Up to `end` it is written once more,
+/// because the kernel takes what a failed sync could not write for clean (INV-03).
 pub(crate) fn make_durable(log: &SegmentedLog, from: u64, end: u64) -> io::Result<()> {
     if canary!("INV-02 recovery syncs nothing") {
         return Ok(());
