@@ -306,6 +306,15 @@ impl Recovery<'_> {
 
     /// Drops entries whose records are not in the log, and finds where queues begin.
     fn fit_queues(&self, end: u64) -> io::Result<()> {
+        for known in self.progress.iter().flat_map(|progress| &progress.queues) {
+            // All its records are gone, and so are its files: its offsets go on all the same.
+            if let Ok(queue) = self.queues.open(&known.key())
+                && queue.state().end == 0
+            {
+                queue.restore(known.end, 0);
+                queue.set_min(known.end);
+            }
+        }
         for queue in self.queues.all() {
             if queue.state().log_end > end {
                 self.cut_queue(&queue, u64::MAX, end)?;

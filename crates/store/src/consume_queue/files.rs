@@ -346,7 +346,12 @@ impl QueueFiles {
         self.close();
         self.starts.pop_front();
         self.unsynced.retain(|unsynced| *unsynced != start);
-        context.disk.remove(&Self::path(context, queue, start))?;
+        let path = Self::path(context, queue, start);
+        context.disk.remove(&path)?;
+        // Each by itself, so that no power loss leaves a gap.
+        if let Some(dir) = path.parent() {
+            context.disk.sync_dir(dir)?;
+        }
         Ok(true)
     }
 }

@@ -266,7 +266,12 @@ impl QueueTable {
         Ok(gaps)
     }
 
-    /// Removes files that only point before `log_min` and moves the queues' beginnings.
+    /// Moves the queues' beginnings behind what is gone from the log.
+    pub(crate) fn find_all_min(&self, log_min: u64) -> io::Result<()> {
+        self.all().iter().try_for_each(|queue| self.find_min(queue, log_min))
+    }
+
+    /// Removes files that only point before `log_min`.
     pub(crate) fn expire(&self, log_min: u64) -> io::Result<usize> {
         let _turn = self.turn.lock();
         let mut removed = 0;
@@ -278,7 +283,6 @@ impl QueueTable {
                 }
                 removed += 1;
             }
-            self.find_min(&queue, log_min)?;
         }
         Ok(removed)
     }

@@ -86,6 +86,9 @@ impl StoreAdmin for LocalStore {
             return Ok(Expired::default());
         }
         let log_min = self.log.segments.min();
+        self.log.queues.find_all_min(log_min)?;
+        // Noted first: a start in between must not take the files for lost.
+        self.save(None)?;
         let mut derived_files = self.log.queues.expire(log_min)?;
         if let Some(index) = &self.index {
             derived_files += index.expire(log_min)?;
