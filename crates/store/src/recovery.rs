@@ -187,10 +187,11 @@ impl Recovery<'_> {
         let expected = self.clean && self.progress.as_ref().is_some_and(|it| it.log == scanned.end);
         if !expected {
             recovery::cut(self.segments, scanned.end, self.check, self.config)?;
-            // After a clean stop it has been synced; only a first file may be new.
-            let written_again = if self.clean { 0 } else { scanned.end };
-            recovery::make_durable(self.segments, checked_from, written_again)?;
         }
+        // After a clean stop it has been synced; only a first file may be new, made by a start that
+        // ended before it could leave its mark.
+        let written_again = if self.clean { 0 } else { scanned.end };
+        recovery::make_durable(self.segments, checked_from, written_again)?;
         self.fit_queues(scanned.end)?;
         Ok(scanned)
     }
