@@ -91,6 +91,28 @@ impl Jars {
         Ok(Self { folder })
     }
 
+    /// Compiles drivers, and what they need of each other, from `xtask/interop/java`.
+    pub(crate) fn compile_drivers(&self, classes: &Path, names: &[&str]) -> Result<()> {
+        let folder = workspace::root().join("xtask/interop/java");
+        fs::create_dir_all(classes)?;
+        let logging = "rmq.logback.xml";
+        fs::copy(folder.join(logging), classes.join(logging))?;
+        let status = Command::new("javac")
+            .args(["-nowarn", "-implicit:class", "-sourcepath"])
+            .arg(&folder)
+            .arg("-d")
+            .arg(classes)
+            .arg("-cp")
+            .arg(self.class_path(classes))
+            .args(names.iter().map(|name| folder.join(name).with_extension("java")))
+            .status()
+            .context("javac could not be started: is a JDK installed?")?;
+        if !status.success() {
+            bail!("the Java drivers do not compile");
+        }
+        Ok(())
+    }
+
     /// The class path with something in front of the jars.
     pub(crate) fn class_path(&self, first: &Path) -> String {
         format!("{}:{}/*", first.display(), self.folder.display())

@@ -7,6 +7,7 @@
     reason = "a tool of the workshop: it starts programs, watches files and sockets, and talks to a terminal"
 )]
 
+mod allocation;
 mod apache;
 mod bench;
 mod cluster;
@@ -42,6 +43,8 @@ enum Verb {
     Interop(interop::Arguments),
     /// Start or stop a real Apache name server and broker, for tests by hand
     Apache(apache::Arguments),
+    /// Have Java's classes say once more who of a group gets which queues
+    Allocation(allocation::Arguments),
     /// Check the crate graph, the names and the borders; show the widest things
     Tidy(tidy::Arguments),
     /// Crash the store, in simulation and for real, more often than the tests do
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Interop(arguments) => interop::run(&arguments),
         Verb::Apache(arguments) => apache::run(arguments),
+        Verb::Allocation(arguments) => allocation::run(&arguments),
         Verb::Tidy(arguments) => tidy::run(&arguments),
         Verb::Torture(arguments) => torture::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),

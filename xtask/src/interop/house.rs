@@ -1,10 +1,9 @@
 //! What all scenes share: the jars, the compiled drivers, our programs.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 
 use super::Casting;
 use crate::apache::Jars;
@@ -30,7 +29,7 @@ impl House {
     pub(super) fn open(casting: &Casting) -> Result<Self> {
         let jars = Jars::fetch(&casting.apache_version)?;
         let classes = workspace::target().join("interop/classes").join(&casting.apache_version);
-        compile_drivers(&jars, &classes)?;
+        jars.compile_drivers(&classes, &["Admin", "Produce", "PushConsume"])?;
         let profile = Profile::chosen(casting.release);
         if !casting.control {
             workspace::build(
@@ -69,26 +68,4 @@ impl House {
         java.arg(class);
         java
     }
-}
-
-fn compile_drivers(jars: &Jars, classes: &Path) -> Result<()> {
-    let folder = workspace::root().join("xtask/interop/java");
-    let mut sources: Vec<PathBuf> =
-        fs::read_dir(&folder)?.flatten().map(|entry| entry.path()).collect();
-    sources.retain(|path| path.extension().is_some_and(|extension| extension == "java"));
-    fs::create_dir_all(classes)?;
-    let logging = "rmq.logback.xml";
-    fs::copy(folder.join(logging), classes.join(logging))?;
-    let status = Command::new("javac")
-        .args(["-nowarn", "-d"])
-        .arg(classes)
-        .arg("-cp")
-        .arg(jars.class_path(classes))
-        .args(sources)
-        .status()
-        .context("javac could not be started: is a JDK installed?")?;
-    if !status.success() {
-        bail!("the Java drivers do not compile");
-    }
-    Ok(())
 }

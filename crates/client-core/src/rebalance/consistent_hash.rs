@@ -43,9 +43,15 @@ impl AllocateStrategy for ConsistentHash {
             return Ok(Vec::new());
         }
         let mut ring = BTreeMap::new();
+        let mut twins = 0u64;
+        let mut before = None;
         for member in members {
+            // Two processes with one id stand side by side; the second takes further places.
+            twins = if before == Some(member) { twins + 1 } else { 0 };
+            before = Some(member);
             for node in 0..self.virtual_nodes {
-                ring.insert(hash(&format!("{member}-{node}")), member.as_str());
+                let place = twins * u64::from(self.virtual_nodes) + u64::from(node);
+                ring.insert(hash(&format!("{member}-{place}")), member.as_str());
             }
         }
         let owner = |queue: &MessageQueue| {

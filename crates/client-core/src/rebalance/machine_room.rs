@@ -28,11 +28,7 @@ impl AllocateStrategy for MachineRoom {
         let Some(index) = place(me, queues, members)? else { return Ok(Vec::new()) };
         let near: Vec<&MessageQueue> = queues
             .iter()
-            .filter(|queue| {
-                let mut parts = queue.broker_name.split('@');
-                let room = parts.next().unwrap_or_default();
-                parts.next().is_some() && parts.next().is_none() && self.rooms.contains(room)
-            })
+            .filter(|queue| room(&queue.broker_name).is_some_and(|room| self.rooms.contains(room)))
             .collect();
         let (each, more) = (near.len() / members.len(), near.len() % members.len());
         let mut own: Vec<_> =
@@ -42,6 +38,12 @@ impl AllocateStrategy for MachineRoom {
         }
         Ok(own)
     }
+}
+
+/// The part before the only `@`; those at the end do not count, as in Java's `split`.
+fn room(broker: &str) -> Option<&str> {
+    let (room, name) = broker.trim_end_matches('@').split_once('@')?;
+    (!name.contains('@')).then_some(room)
 }
 
 type RoomOf<T> = Box<dyn Fn(&T) -> String + Send + Sync>;
