@@ -195,7 +195,7 @@ impl Drop for PushConsumer {
         }
         engine.tasks.request_stop();
         // Without a runtime nobody can be told; brokers notice by the silence.
-        if tokio::runtime::Handle::try_current().is_ok() {
+        if rmq_runtime::executor::is_there() {
             let instance = Arc::clone(&engine.instance);
             instance.tasks().spawn("farewell", OnFailure::Log, async move {
                 let clock = Arc::clone(&engine.instance.world().clock);

@@ -7,6 +7,7 @@
 //! | [`clock`], [`disk`], [`net`], [`entropy`] | the four seams |
 //! | [`system`] | the real world behind them; the only unsafe code of the workspace |
 //! | [`tasks`] | every task and thread, its failure and its end |
+//! | [`executor`] | where they run |
 //! | [`watermark`] | a number that only grows, and those who wait for it |
 //! | [`backoff`] | delays between tries |
 //! | [`state_file`] | atomic replacement of small files, with the generation before |
@@ -17,6 +18,7 @@ pub mod backoff;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
+pub mod executor;
 pub mod net;
 pub mod state_file;
 pub mod system;
@@ -27,6 +29,7 @@ pub use backoff::Backoff;
 pub use clock::{Clock, ClockExt, Elapsed, Monotonic};
 pub use disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage};
 pub use entropy::Entropy;
+pub use executor::Executor;
 pub use net::{Listener, Net, Stream};
 pub use tasks::{OnFailure, Stop, Tasks};
 pub use watermark::{Ended, Watermark};

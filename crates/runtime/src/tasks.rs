@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::{Clock, ClockExt};
+use crate::{Clock, ClockExt, executor};
 
 /// What the end of a task by panic means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +105,8 @@ impl Tasks {
         let token = parent.tracker.token();
         // Spawned on the tracker's behalf only where a runtime is there; elsewhere the child's own
         // stop is waited for by whoever made it.
-        if let Ok(handle) = tokio::runtime::Handle::try_current() {
-            handle.spawn(async move {
+        if executor::is_there() {
+            run(async move {
                 child.stop.cancelled().await;
                 child.tracker.close();
                 child.tracker.wait().await;
@@ -148,17 +148,20 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let done = self.guard(name, on_failure);
-        self.tracker.spawn(async move {
+        run(self.tracker.track_future(async move {
             let outcome = CatchUnwind(Box::pin(future)).await;
             done(outcome.is_err());
-        });
+        }));
     }
 
-    /// Starts a thread of its own, for loops that block.
+    /// Starts a thread of its own, for loops that block. Fails in a simulation.
     pub fn thread<F>(&self, name: &str, on_failure: OnFailure, body: F) -> std::io::Result<()>
     where
         F: FnOnce(Stop) + Send + 'static,
     {
+        if executor::entered().is_some() {
+            return Err(std::io::ErrorKind::Unsupported.into());
+        }
         let (done, token, stop) =
             (self.guard(name, on_failure), self.tracker.token(), self.stop_token());
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -169,12 +172,16 @@ impl Tasks {
         Ok(())
     }
 
-    /// Runs a call that blocks away from the runtime's own threads. `None` when it panicked.
+    /// Runs a call that blocks away from the runtime's own threads; in a simulation at once, here.
+    /// `None` when it panicked.
     pub async fn blocking<T, F>(&self, call: F) -> Option<T>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
+        if executor::entered().is_some() {
+            return std::panic::catch_unwind(AssertUnwindSafe(call)).ok();
+        }
         self.tracker.spawn_blocking(call).await.ok()
     }
 
@@ -212,6 +219,14 @@ impl Tasks {
 impl std::fmt::Debug for Tasks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tasks").field("name", &self.name).field("running", &self.running()).finish()
+    }
+}
+
+/// Starts a task on the executor that is entered, else on the runtime of the caller.
+fn run(task: impl Future<Output = ()> + Send + 'static) {
+    match executor::entered() {
+        Some(executor) => executor.spawn(Box::pin(task)),
+        None => drop(tokio::runtime::Handle::current().spawn(task)),
     }
 }
 

@@ -75,6 +75,11 @@ impl Watermark {
         }
     }
 
+    /// The lowest number that somebody waits for.
+    pub fn next_target(&self) -> Option<u64> {
+        self.waiters.lock().by_target.keys().next().map(|(target, _)| *target)
+    }
+
     /// Why it ended, if it did.
     pub fn ended(&self) -> Option<Ended> {
         self.waiters.lock().ended.clone()

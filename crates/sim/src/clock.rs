@@ -1,4 +1,4 @@
-//! Time that is moved by hand.
+//! Time that is moved by hand, or by a [`Schedule`](crate::Schedule).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,6 +19,29 @@ impl SimClock {
     /// Stands at that wall time, milliseconds since 1970.
     pub fn new(wall_ms: i64) -> Arc<Self> {
         Arc::new(Self { passed: Watermark::new(0), wall_ahead_ms: AtomicI64::new(wall_ms) })
+    }
+
+    /// The clock of another machine: the same time passes, its wall clock steps alone.
+    #[must_use]
+    pub fn sibling(&self) -> Arc<Self> {
+        let wall_ahead_ms = AtomicI64::new(self.wall_ahead_ms.load(Ordering::Relaxed));
+        Arc::new(Self { passed: Arc::clone(&self.passed), wall_ahead_ms })
+    }
+
+    /// Moves on to the next moment somebody sleeps for; false when nobody sleeps.
+    pub(crate) fn advance_to_next(&self) -> bool {
+        match self.passed.next_target() {
+            Some(target) => {
+                self.passed.advance(target);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Nanoseconds that have passed.
+    pub(crate) fn nanos(&self) -> u64 {
+        self.passed.get()
     }
 
     /// Lets time pass; who sleeps for less wakes.
