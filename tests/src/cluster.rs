@@ -126,6 +126,17 @@ impl Cluster {
         }
     }
 
+    /// Starts a broker and ends it as `kill -9` does a moment later, whatever it is doing then.
+    ///
+    /// # Errors
+    /// It runs, or cannot be started.
+    pub async fn start_and_kill_broker(&mut self, index: usize, after: Duration) -> Result<()> {
+        let broker = &mut self.brokers[index];
+        broker.launch()?;
+        WORLD.clock.sleep(after).await;
+        self.kill_broker(index)
+    }
+
     /// Stops everything in good order, the name server last.
     ///
     /// # Errors
@@ -211,14 +222,23 @@ impl Server {
         Ok(Self { kind, address, dir, host: None, is_process })
     }
 
-    async fn start(&mut self) -> Result<()> {
+    fn conf(&self) -> PathBuf {
+        self.dir.join("server.conf")
+    }
+
+    fn launch(&mut self) -> Result<()> {
         ensure!(self.host.is_none(), "the {} runs", self.kind);
-        let conf = self.dir.join("server.conf");
+        self.host = Some(Host::Process(Program::start(self.kind, &self.conf(), &self.dir)?));
+        Ok(())
+    }
+
+    async fn start(&mut self) -> Result<()> {
         if !self.is_process {
-            self.host = Some(Host::Here(start_here(self.kind, &conf).await?));
+            ensure!(self.host.is_none(), "the {} runs", self.kind);
+            self.host = Some(Host::Here(start_here(self.kind, &self.conf()).await?));
             return Ok(());
         }
-        self.host = Some(Host::Process(Program::start(self.kind, &conf, &self.dir)?));
+        self.launch()?;
         let address = self.address;
         eventually(&format!("{} at {address}", self.kind), async || {
             if let Err(error) = self.expect_alive() {

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -47,6 +48,7 @@ pub struct CallId(usize);
 #[derive(Debug, Default)]
 pub struct History {
     calls: Mutex<Vec<Call>>,
+    acknowledged: AtomicUsize,
 }
 
 /// A message as it was read back.
@@ -105,14 +107,16 @@ impl History {
     /// Notes how it ended. A call of which this is never told is unknown.
     pub fn ended(&self, call: CallId, outcome: Outcome) {
         if let Some(call) = self.calls.lock().get_mut(call.0) {
+            if matches!(outcome, Outcome::Ok { .. }) {
+                self.acknowledged.fetch_add(1, Ordering::Relaxed);
+            }
             call.outcome = outcome;
         }
     }
 
     /// Sends that were acknowledged so far.
     pub fn acknowledged(&self) -> usize {
-        let calls = self.calls.lock();
-        calls.iter().filter(|call| matches!(call.outcome, Outcome::Ok { .. })).count()
+        self.acknowledged.load(Ordering::Relaxed)
     }
 
     /// Compares with what the brokers have.

@@ -25,9 +25,12 @@ pub(crate) struct Arguments {
     /// Do one point again, as a failure has printed it: `sync:plain:1:2:3`
     #[arg(long)]
     replay: Option<String>,
-    /// Kills of the real server; 0 for none
+    /// Kills of the real server for each way to flush; 0 for none
     #[arg(long, default_value_t = 50)]
     kills: u64,
+    /// Only the kills
+    #[arg(long)]
+    only_kills: bool,
     /// Bring back one bug after the other instead, and see that the tests fail
     #[arg(long)]
     canaries: bool,
@@ -41,6 +44,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let mut replay = crash_tests(false);
         replay.args(["power_loss", "--nocapture", "--test-threads=1"]);
         return Ok(code(replay.env("RMQ_TORTURE_REPLAY", point).status()?.success()));
+    }
+    if arguments.only_kills {
+        return kills(arguments.kills);
     }
     let begin = Instant::now();
     let until = arguments.minutes.map(|minutes| begin + Duration::from_secs(60 * minutes));
@@ -102,7 +108,8 @@ fn kills(count: u64) -> Result<ExitCode> {
     for name in &names {
         cargo.args(["--test", name]);
     }
-    println!("{count} kills of the server");
+    cargo.args(["--", "--nocapture"]);
+    println!("{count} kills of the server for each way to flush");
     let status = cargo.env("RMQ_TORTURE_KILLS", count.to_string()).status()?;
     Ok(code(status.success()))
 }
