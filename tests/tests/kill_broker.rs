@@ -10,7 +10,7 @@ use rmq_client_producer::Producer;
 use rmq_tests::inbox::{balanced, consumer};
 use rmq_tests::load::Load;
 use rmq_tests::wait::now;
-use rmq_tests::{Client, Cluster, History, Inbox, eventually};
+use rmq_tests::{Client, Cluster, ClusterBuilder, History, Inbox, eventually};
 
 const TOPIC: &str = "Orders";
 /// Kills of an ordinary test run.
@@ -27,6 +27,16 @@ fn kills_wanted() -> Result<usize> {
     number.with_context(|| format!("RMQ_TORTURE_KILLS is {text:?}; give a number above 0"))
 }
 
+/// With small files, so that the log rolls and full index files are sealed on the way.
+fn cluster(flush: &str) -> ClusterBuilder {
+    Cluster::builder()
+        .set("flushDiskType", flush)
+        .set("mappedFileSizeCommitLog", 1 << 20)
+        .set("mappedFileSizeConsumeQueue", 20_000)
+        .set("maxHashSlotNum", 500)
+        .set("maxIndexNum", 2000)
+}
+
 /// How long a broker may recover until it is killed again.
 fn while_it_recovers(round: usize) -> Option<Duration> {
     (round % 3 == 2).then(|| Duration::from_millis(round as u64 * 7 % 60))
@@ -34,7 +44,7 @@ fn while_it_recovers(round: usize) -> Option<Duration> {
 
 async fn kill_again_and_again(flush: &str) -> Result<String> {
     let rounds = kills_wanted()?;
-    let mut cluster = Cluster::builder().set("flushDiskType", flush).start_processes().await?;
+    let mut cluster = cluster(flush).start_processes().await?;
     cluster.create_topic(TOPIC, 4).await?;
     let (client, inbox, load) =
         (Client::connect(&cluster.namesrv()).await?, Inbox::new(), Load::default());
