@@ -98,7 +98,7 @@ impl BrokerClient {
             queue_id: queue.queue_id,
             set_zero_if_not_found: None,
         };
-        let to = self.replica_of(queue, MASTER_ID).await?.address;
+        let to = self.keeper(queue).await?;
         match self.position(&to, queue, &request, OFFSET_TIMEOUT).await {
             Ok(offset) => Ok(Some(offset)),
             Err(error) if error.is_refused_with(response_code::QUERY_NOT_FOUND) => Ok(None),
@@ -114,7 +114,7 @@ impl BrokerClient {
         queue: &MessageQueue,
         offset: QueueOffset,
     ) -> Result<(), ClientError> {
-        let to = self.replica_of(queue, MASTER_ID).await?.address;
+        let to = self.keeper(queue).await?;
         let command = named(&commit(group, queue, offset), Some(&queue.broker_name));
         self.wire.tell(&to, command, OFFSET_TIMEOUT).await
     }
@@ -127,7 +127,7 @@ impl BrokerClient {
         queue: &MessageQueue,
         offset: QueueOffset,
     ) -> Result<(), ClientError> {
-        let to = self.replica_of(queue, MASTER_ID).await?.address;
+        let to = self.keeper(queue).await?;
         let request = commit(group, queue, offset);
         self.wire.ask_broker(&to, &request, Some(&queue.broker_name), OFFSET_TIMEOUT).await
     }
@@ -329,8 +329,13 @@ impl BrokerClient {
         }
         let found = self.routes.master(broker_name);
         found
-            .map(|replica| replica.address)
+            .map(|replica| self.wire.door(replica.address))
             .ok_or_else(|| ClientError::BrokerNotExist { name: broker_name.into() })
+    }
+
+    /// Who keeps the progress of a queue.
+    async fn keeper(&self, queue: &MessageQueue) -> Result<Endpoint, ClientError> {
+        Ok(self.wire.door(self.replica_of(queue, MASTER_ID).await?.address))
     }
 
     async fn master_of_queues(
@@ -355,10 +360,10 @@ impl BrokerClient {
 
     async fn any_broker_of(&self, topic: &str) -> Result<Endpoint, ClientError> {
         if let Some(address) = self.routes.any_broker_of(topic) {
-            return Ok(address);
+            return Ok(self.wire.door(address));
         }
         self.routes.refresh(topic).await?;
-        let found = self.routes.any_broker_of(topic);
+        let found = self.routes.any_broker_of(topic).map(|address| self.wire.door(address));
         found.ok_or_else(|| ClientError::NoRoute { topic: topic.into() })
     }
 

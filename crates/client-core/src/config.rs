@@ -69,6 +69,28 @@ pub struct ClientConfig {
     /// Whether the client belongs to a unit.
     #[doc(alias = "unitMode")]
     pub unit_mode: bool,
+    /// Domain of a server that tells the name servers over HTTP, `host` or `host:port`; asked when
+    /// there are no addresses, and every two minutes from then on.
+    #[doc(alias = "rocketmq.namesrv.domain")]
+    pub namesrv_domain: Option<String>,
+    /// Last part of the path of that question.
+    #[doc(alias = "rocketmq.namesrv.domain.subgroup")]
+    pub namesrv_domain_subgroup: String,
+    /// Names of topics and groups carry it, `ns%name`; users do not see it. An endpoint
+    /// `http://MQ_INST_x_y.host:port` names one too.
+    pub namespace: Option<String>,
+    /// Requests carry it, names stay as they are.
+    #[doc(alias = "namespaceV2")]
+    #[serde(rename = "namespaceV2")]
+    pub namespace_v2: Option<String>,
+    /// Uses the brokers' second port, two below the first, for everything but pulls and heartbeats.
+    #[doc(alias = "com.rocketmq.sendMessageWithVIPChannel")]
+    pub vip_channel_enabled: bool,
+    /// Whether what is sent and consumed is traced.
+    pub enable_trace: bool,
+    /// Topic of traces; none: `RMQ_SYS_TRACE_TOPIC`.
+    #[doc(alias = "customizedTraceTopic")]
+    pub trace_topic: Option<String>,
     /// Longest body after decompression, in bytes. A longer one is delivered as it is stored.
     pub body_len_max: usize,
     /// Directory of offset files of broadcasting consumers; none: `~/.rocketmq_offsets`.
@@ -92,6 +114,13 @@ impl Default for ClientConfig {
             heartbeat_v2: false,
             binary_headers: false,
             unit_mode: false,
+            namesrv_domain: None,
+            namesrv_domain_subgroup: "nsaddr".to_owned(),
+            namespace: None,
+            namespace_v2: None,
+            vip_channel_enabled: false,
+            enable_trace: false,
+            trace_topic: None,
             body_len_max: 16 << 20,
             local_offset_store_dir: None,
         }
@@ -135,10 +164,25 @@ impl ClientConfig {
         if self.rebalance_min_interval > self.rebalance_interval {
             return wrong("rebalanceMinInterval", "it must not be longer than rebalanceInterval");
         }
+        for (setting, namespace) in
+            [("namespace", &self.namespace), ("namespaceV2", &self.namespace_v2)]
+        {
+            if namespace.as_deref().is_some_and(|text| !rmq_message::name::is_legal(text)) {
+                return wrong(setting, "it may have letters, digits, `%`, `|`, `-` and `_` only");
+            }
+        }
         if self.instance_name.as_deref().is_some_and(|name| name.trim().is_empty()) {
             return wrong("instanceName", "it is blank; leave it out or give a name");
         }
         Ok(())
+    }
+
+    /// Without name servers, those of the environment are taken.
+    pub(crate) fn find_name_servers(&mut self) {
+        if self.namesrv.is_empty() {
+            let found = std::env::var("NAMESRV_ADDR").unwrap_or_default();
+            self.namesrv = split_addresses(&found);
+        }
     }
 
     /// The name servers as addresses.

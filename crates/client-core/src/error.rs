@@ -57,6 +57,14 @@ pub enum ClientError {
     /// No name server is configured.
     #[error("No name server address, please set it.")]
     NoNameServer,
+    /// The server that tells the name servers does not.
+    #[error("no name server address from {url}: {source}; see whether it is reachable")]
+    AddressServer {
+        /// Where it was asked.
+        url: String,
+        /// What happened.
+        source: io::Error,
+    },
     /// No name server knows the topic, or it has no usable queue.
     #[error(
         "No route info of this topic: {topic}; create the topic, or wait until a broker registers it"
@@ -187,6 +195,7 @@ impl ClientError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoRoute { .. }
+            | Self::AddressServer { .. }
             | Self::BrokerNotExist { .. }
             | Self::Damaged { .. }
             | Self::OffsetFileWrite { .. } => ErrorKind::Retry,
@@ -215,7 +224,7 @@ impl ClientError {
             Self::Refused { code, .. } => *code,
             Self::Call { source: InvokeError::Connect { .. }, .. } => 10_001,
             Self::Call { source: InvokeError::Timeout { .. }, .. } => 10_002,
-            Self::NoNameServer => 10_004,
+            Self::NoNameServer | Self::AddressServer { .. } => 10_004,
             Self::NoRoute { .. } => 10_005,
             _ => 10_003,
         }

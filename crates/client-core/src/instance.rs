@@ -15,15 +15,17 @@ use rmq_remoting::command::HeaderEncoding;
 use rmq_remoting::invoker::{Endpoint, Invoker};
 use rmq_runtime::{Tasks, World};
 
+use crate::address_server::AddressServer;
 use crate::broker_client::BrokerClient;
 use crate::commands::{Door, Signals};
 use crate::error::GroupKind;
 use crate::heartbeat::{Heartbeats, Round};
+use crate::hook::{NamespaceHook, RequestHook, hooked};
 use crate::member::{GroupMember, Members};
 use crate::name_servers::NameServers;
 use crate::route::{PublishRoute, Routes};
 use crate::wire::Wire;
-use crate::{ClientConfig, ClientError, client_id, config};
+use crate::{ClientConfig, ClientError, Namespace, client_id};
 
 mod loops;
 
@@ -36,6 +38,7 @@ const AT_ONCE: usize = 32;
 pub struct ClientInstance {
     world: World,
     config: ClientConfig,
+    namespace: Namespace,
     tasks: Tasks,
     loops: Tasks,
     engine: Arc<Engine>,
@@ -58,19 +61,38 @@ impl ClientInstance {
     /// file must be found again). Must run on the runtime that is to run its tasks.
     ///
     /// # Errors
-    /// [`ClientError::NoNameServer`], [`ClientError::Config`].
-    #[expect(clippy::unused_async, reason = "async says that a runtime is needed")]
+    /// [`ClientError::NoNameServer`], [`ClientError::AddressServer`], [`ClientError::Config`].
     pub async fn start(
         world: World,
         config: ClientConfig,
         keep_name: bool,
     ) -> Result<Arc<Self>, ClientError> {
+        Self::start_hooked(world, config, keep_name, Vec::new()).await
+    }
+
+    /// As [`Self::start`], with hooks that see every request.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_hooked(
+        world: World,
+        mut config: ClientConfig,
+        keep_name: bool,
+        hooks: Vec<Arc<dyn RequestHook>>,
+    ) -> Result<Arc<Self>, ClientError> {
+        config.find_name_servers();
+        if config.namesrv.is_empty()
+            && let Some(server) = AddressServer::of(&config)
+        {
+            let found = server.fetch(&world).await?;
+            config.namesrv = found.iter().map(ToString::to_string).collect();
+        }
         let encoding =
             if config.binary_headers { HeaderEncoding::Binary } else { HeaderEncoding::Json };
         let settings =
             rmq_remoting::ClientConfig { encoding, ..rmq_remoting::ClientConfig::default() };
         Self::start_over(world, config, keep_name, |world, tasks, door| {
-            Client::new(world.clone(), tasks, settings, door)
+            hooked(Client::new(world.clone(), tasks, settings, door), hooks)
         })
     }
 
@@ -85,10 +107,7 @@ impl ClientInstance {
         keep_name: bool,
         connect: impl FnOnce(&World, &Tasks, Arc<Door>) -> Arc<dyn Invoker>,
     ) -> Result<Arc<Self>, ClientError> {
-        if config.namesrv.is_empty() {
-            let found = std::env::var("NAMESRV_ADDR").unwrap_or_default();
-            config.namesrv = config::split_addresses(&found);
-        }
+        config.find_name_servers();
         config.validate()?;
         let name_servers = config.endpoints()?;
         if name_servers.is_empty() {
@@ -103,8 +122,10 @@ impl ClientInstance {
             tasks.child("commands"),
             config.body_len_max,
         );
-        let invoker = connect(&world, &tasks, door);
-        let wire = Wire { invoker: Arc::clone(&invoker) };
+        let namespace_v2 = config.namespace_v2.as_deref().map(|name| NamespaceHook(name.into()));
+        let hooks = namespace_v2.map(|hook| Arc::new(hook) as Arc<dyn RequestHook>);
+        let invoker = hooked(connect(&world, &tasks, door), hooks.into_iter().collect());
+        let wire = Wire { invoker: Arc::clone(&invoker), vip: config.vip_channel_enabled };
         let entropy = Arc::clone(&world.entropy);
         let names =
             NameServers::new(name_servers, wire.clone(), config.api_timeout, entropy.as_ref());
@@ -130,8 +151,12 @@ impl ClientInstance {
             Arc::new(Engine { client_id, routes, brokers, members, signals, heartbeats, invoker });
         let loops = tasks.child("loops");
         loops::spawn(&engine, &loops, &world.clock, &config);
+        if let Some(server) = AddressServer::of(&config) {
+            loops::spawn_address_server(&engine, &loops, &world, server);
+        }
         tracing::info!(client_id = %engine.client_id, name_servers = ?config.namesrv, "client started");
-        Ok(Arc::new(Self { world, config, tasks, loops, engine }))
+        let namespace = Namespace::of(&config);
+        Ok(Arc::new(Self { world, config, namespace, tasks, loops, engine }))
     }
 
     /// Who this client is in the eyes of brokers.
@@ -150,8 +175,13 @@ impl ClientInstance {
     }
 
     /// The name servers that are asked.
-    pub fn name_servers(&self) -> &[Endpoint] {
-        self.engine.routes.name_servers()
+    pub fn name_servers(&self) -> Arc<[Endpoint]> {
+        self.engine.routes.name_servers().list()
+    }
+
+    /// The namespace that names of topics and groups carry.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     /// All tasks of the instance; members take children of it.

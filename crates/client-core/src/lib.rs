@@ -7,6 +7,8 @@
 //! | [`instance`] | the engine: connections and the four tasks; members join and leave |
 //! | [`config`], [`client_id`] | settings; who a client is in the eyes of brokers |
 //! | [`route`] | queues and addresses, fetched from name servers |
+//! | `address_server` | the name servers, when a domain is all that is known |
+//! | [`hook`], [`namespace`] | what is added to requests, and to names |
 //! | [`broker_client`] | typed calls: send, pull, progress, locks |
 //! | [`member`], [`commands`] | what an instance and brokers ask of a consumer |
 //! | [`rebalance`] | who of a group consumes which queues |
@@ -15,15 +17,18 @@
 //!
 //! Nothing here is global: two instances of one process share nothing.
 
+mod address_server;
 pub mod broker_client;
 pub mod client_id;
 pub mod commands;
 pub mod config;
 pub mod error;
 mod heartbeat;
+pub mod hook;
 pub mod instance;
 pub mod member;
 mod name_servers;
+pub mod namespace;
 pub mod offset;
 pub mod rebalance;
 pub mod route;
@@ -37,13 +42,16 @@ pub use broker_client::{
 };
 pub use config::ClientConfig;
 pub use error::{ClientError, ErrorKind, FAQ_SUFFIX, GroupKind};
+pub use hook::RequestHook;
 pub use instance::ClientInstance;
 pub use member::{GroupMember, MemberCommand, MemberHeartbeat, MemberReply};
-pub use offset::{LocalFileOffsets, OffsetStore, RemoteOffsets};
+pub use namespace::Namespace;
+pub use offset::{LocalFileOffsets, OffsetStore, Positions, Progress, RemoteOffsets};
 pub use route::PublishRoute;
 
 /// Words of the protocol that members and users meet.
 pub mod protocol {
+    pub use rmq_remoting::command::RemotingCommand;
     pub use rmq_remoting::invoker::{Endpoint, InvokeError, Invoker};
     pub use rmq_remoting::protocol::client::{
         ConsumeRates, ConsumerSnapshot, DirectOutcome, DirectResult, PopQueueSnapshot,

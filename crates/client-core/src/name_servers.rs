@@ -1,8 +1,10 @@
 //! The list of name servers: one is kept while it answers, then the next is tried.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use rmq_message::{CompactString, name};
 use rmq_remoting::invoker::Endpoint;
 use rmq_remoting::protocol::route::{GetRoute, TopicRoute};
@@ -13,7 +15,7 @@ use crate::ClientError;
 use crate::wire::Wire;
 
 pub(crate) struct NameServers {
-    list: Vec<Endpoint>,
+    list: RwLock<Arc<[Endpoint]>>,
     /// Index of the one that answered last.
     chosen: AtomicUsize,
     wire: Wire,
@@ -29,12 +31,21 @@ impl NameServers {
     ) -> Self {
         let first = entropy.below(u64::try_from(list.len()).unwrap_or(0));
         let chosen = AtomicUsize::new(usize::try_from(first).unwrap_or(0));
-        Self { list, chosen, wire, timeout }
+        Self { list: RwLock::new(list.into()), chosen, wire, timeout }
     }
 
-    /// The addresses as configured.
-    pub(crate) fn list(&self) -> &[Endpoint] {
-        &self.list
+    /// The addresses as configured or found.
+    pub(crate) fn list(&self) -> Arc<[Endpoint]> {
+        Arc::clone(&self.list.read())
+    }
+
+    /// From now on these are asked.
+    pub(crate) fn replace(&self, list: Vec<Endpoint>) {
+        let mut current = self.list.write();
+        if **current != *list {
+            tracing::info!(old = ?current, new = ?list, "name servers changed");
+            *current = list.into();
+        }
     }
 
     /// The route of a topic, from the first server that answers.
@@ -42,9 +53,10 @@ impl NameServers {
         let request = GetRoute { topic: topic.into(), accept_standard_json_only: Some(true) };
         let first = self.chosen.load(Ordering::Relaxed);
         let mut last_error = ClientError::NoNameServer;
-        for turn in 0..self.list.len() {
-            let index = first.wrapping_add(turn) % self.list.len();
-            let Some(server) = self.list.get(index) else { continue };
+        let list = self.list();
+        for turn in 0..list.len() {
+            let index = first.wrapping_add(turn) % list.len();
+            let Some(server) = list.get(index) else { continue };
             match self.wire.ask(server, &request, self.timeout).await {
                 Ok(route) => {
                     self.chosen.store(index, Ordering::Relaxed);

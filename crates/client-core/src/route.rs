@@ -73,8 +73,8 @@ impl Routes {
         }
     }
 
-    pub(crate) fn name_servers(&self) -> &[Endpoint] {
-        self.names.list()
+    pub(crate) fn name_servers(&self) -> &NameServers {
+        &self.names
     }
 
     /// Fetches the route of a topic. Whether anything is new; false also when others keep the name

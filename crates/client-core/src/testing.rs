@@ -23,6 +23,7 @@ use crate::commands::Door;
 use crate::protocol::{ConsumeFromWhere, ConsumeType, MessageModel};
 use crate::{
     ClientConfig, ClientInstance, GroupMember, MemberCommand, MemberHeartbeat, MemberReply,
+    RequestHook,
 };
 
 /// A request that was made.
@@ -256,6 +257,13 @@ pub(crate) struct Stage {
 impl Stage {
     /// With topic `T` at `broker-a` (a master and a replica) and `broker-b` (a master).
     pub(crate) fn new(adjust: impl FnOnce(&mut ClientConfig)) -> Self {
+        Self::hooked(adjust, Vec::new())
+    }
+
+    pub(crate) fn hooked(
+        adjust: impl FnOnce(&mut ClientConfig),
+        hooks: Vec<Arc<dyn RequestHook>>,
+    ) -> Self {
         let (cluster, clock) = (Arc::<Cluster>::default(), Arc::<HandClock>::default());
         cluster.routes.lock().insert("T".into(), two_brokers());
         let world = World { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..World::system() };
@@ -266,7 +274,7 @@ impl Stage {
         let invoker = Arc::clone(&cluster);
         let instance = ClientInstance::start_over(world, config, false, |_, _, door| {
             *invoker.door.lock() = Some(door);
-            invoker
+            crate::hook::hooked(invoker, hooks)
         });
         Self { cluster, clock, instance: instance.unwrap() }
     }

@@ -13,9 +13,22 @@ use crate::ClientError;
 #[derive(Clone)]
 pub(crate) struct Wire {
     pub(crate) invoker: Arc<dyn Invoker>,
+    /// Whether brokers have a second port for everything but pulls and heartbeats.
+    pub(crate) vip: bool,
 }
 
 impl Wire {
+    /// The port of a broker for what is neither pull nor heartbeat.
+    #[doc(alias = "brokerVIPChannel")]
+    pub(crate) fn door(&self, broker: Endpoint) -> Endpoint {
+        if !self.vip {
+            return broker;
+        }
+        let port = broker.port().checked_sub(2);
+        let second = port.and_then(|port| Endpoint::new(broker.host(), port).ok());
+        second.unwrap_or(broker)
+    }
+
     /// Asks and takes whatever is answered.
     pub(crate) async fn exchange(
         &self,

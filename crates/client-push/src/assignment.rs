@@ -188,7 +188,7 @@ impl Engine {
         }
         let left = owned.retire();
         self.commit(owned).await;
-        self.offsets.forget(queue);
+        self.progress.let_go(queue);
         self.unlock(std::slice::from_ref(owned), false).await;
         tracing::info!(%queue, left, "queue given up");
         self.assignment.remove(owned)
@@ -199,8 +199,8 @@ impl Engine {
         if !owned.has_begun() || !owned.is_leased(self.now()) {
             return;
         }
-        if let Err(error) = self.offsets.persist_one(&owned.queue).await {
-            tracing::warn!(queue = %owned.queue, %error, "cannot write the progress of a queue that is given up, its last messages are delivered again");
+        if let Err(error) = self.progress.persist_one(&owned.queue).await {
+            tracing::warn!(queue = %owned.queue, %error, "cannot write the progress of a queue that is given up, it is kept until the queue comes back");
         }
     }
 
@@ -241,11 +241,14 @@ impl Engine {
         true
     }
 
-    /// Drops what memory knows of an earlier ownership.
+    /// Drops what memory knows of an earlier ownership, but for what could not be written of it.
     fn start_from(&self, owned: &OwnedQueue, start: Option<QueueOffset>) {
-        self.offsets.forget(&owned.queue);
-        if let Some(offset) = start {
-            self.offsets.update(&owned.queue, offset, false);
+        match start {
+            None => self.progress.let_go(&owned.queue),
+            Some(offset) => {
+                self.progress.forget(&owned.queue);
+                self.progress.update(&owned.queue, offset, false);
+            }
         }
     }
 
@@ -272,7 +275,7 @@ impl Engine {
     /// Must be called in turn.
     async fn replace_at(self: &Arc<Self>, owned: &Arc<OwnedQueue>, to: QueueOffset) {
         if self.replace(owned, Some(to))
-            && let Err(error) = self.offsets.persist_one(&owned.queue).await
+            && let Err(error) = self.progress.persist_one(&owned.queue).await
         {
             tracing::warn!(queue = %owned.queue, %error, "cannot write the new position yet");
         }
@@ -285,6 +288,11 @@ impl Engine {
         offsets: &BTreeMap<MessageQueue, QueueOffset>,
     ) {
         let _turn = self.assignment.turn.lock().await;
+        let owned = self.assignment.open();
+        offsets
+            .keys()
+            .filter(|queue| !owned.contains(queue))
+            .for_each(|queue| self.progress.forget(queue));
         let owned = self.assignment.queues().into_iter().filter(|owned| owned.queue.topic == topic);
         let moved = owned.filter_map(|owned| Some((offsets.get(&*owned.queue).copied()?, owned)));
         join_all(moved.map(|(to, owned)| async move {
@@ -331,7 +339,7 @@ impl Engine {
         let queues = self.assignment.queues();
         let begun = queues.iter().filter(|owned| owned.has_begun() && owned.is_leased(now));
         let begun: Vec<_> = begun.map(|owned| (*owned.queue).clone()).collect();
-        if let Err(error) = self.offsets.persist(&begun).await {
+        if let Err(error) = self.progress.persist(&begun).await {
             tracing::warn!(group = %self.group, %error, "cannot write progress, it is written again");
         }
     }

@@ -7,18 +7,22 @@ use std::time::Duration;
 use compact_str::CompactString;
 use rmq_client_core::protocol::MessageModel;
 use rmq_client_core::rebalance::{AllocateStrategy, Average};
-use rmq_client_core::{ClientConfig, ClientInstance, LocalFileOffsets, OffsetStore, RemoteOffsets};
+use rmq_client_core::{
+    ClientConfig, ClientInstance, LocalFileOffsets, Namespace, OffsetStore, Progress,
+    RemoteOffsets, RequestHook,
+};
 use rmq_message::subscription::{ALL, ExpressionType};
-use rmq_message::{MessageQueue, Subscription, Timestamp, name};
+use rmq_message::{MessageQueue, MessageView, Subscription, Timestamp, name};
 use rmq_runtime::World;
 use tokio::sync::watch;
 
 use crate::assignment::Assignment;
+use crate::call::{ConsumeHook, FilterHook, Hooks};
 use crate::consumer::PushConsumer;
-use crate::engine::{AssignmentListener, Engine, Listener, Parts};
+use crate::engine::{AssignmentListener, Engine, Listener, Parts, Workers};
 use crate::error::PushError;
 use crate::flow_control::Limits;
-use crate::listener::{MessageListener, OrderlyListener};
+use crate::listener::{ConsumeContext, ConsumeOutcome, Each, MessageListener, OrderlyListener};
 use crate::ready::ReadyLine;
 use crate::settings::{ConsumeFrom, PushSettings, SettingsError};
 use crate::stats::StatsTable;
@@ -39,6 +43,8 @@ pub struct PushConsumerBuilder {
     strategy: Option<Arc<dyn AllocateStrategy>>,
     assignment_listener: Option<AssignmentListener>,
     offsets: Option<Arc<dyn OffsetStore>>,
+    hooks: Hooks,
+    request_hooks: Vec<Arc<dyn RequestHook>>,
     instance: Option<Arc<ClientInstance>>,
     world: Option<World>,
 }
@@ -78,6 +84,32 @@ impl PushConsumerBuilder {
     pub fn listener(mut self, listener: impl MessageListener) -> Self {
         self.listener = Some(Listener::Concurrent(Arc::new(listener)));
         self
+    }
+
+    /// Who takes the messages, one by one, many calls at once: a closure that gets a message and
+    /// [`ConsumeContext`](crate::ConsumeContext).
+    ///
+    /// With [`Self::batch_size`] above 1, what lies behind a failed message of the same batch comes
+    /// again with it, without having been tried.
+    ///
+    /// ```
+    /// use rmq_client_push::{ConsumeContext, MessageView, PushConsumer};
+    ///
+    /// async fn bill(_order: &[u8]) -> Result<(), std::io::Error> { Ok(()) }
+    ///
+    /// let builder = PushConsumer::builder().group("billing").subscribe("Orders", "*").each(
+    ///     |message: MessageView, context: ConsumeContext| async move {
+    ///         tracing::info!(attempt = context.attempt(), "billing");
+    ///         bill(&message.body).await
+    ///     },
+    /// );
+    /// ```
+    pub fn each<F, R>(self, handler: F) -> Self
+    where
+        F: Fn(MessageView, ConsumeContext) -> R + Send + Sync + 'static,
+        R: Future<Output: Into<ConsumeOutcome>> + Send + 'static,
+    {
+        self.listener(Each(handler))
     }
 
     /// Who takes the messages, those of one queue one call after the other.
@@ -132,6 +164,13 @@ impl PushConsumerBuilder {
         self
     }
 
+    /// Names of topics and groups carry it at the brokers; here they stay as they are.
+    #[doc(alias = "setNamespace")]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.config.namespace = Some(namespace.into());
+        self
+    }
+
     /// Uses an instance that others use too, instead of one of its own; it is not shut down with
     /// the consumer. Settings of the client are those of the instance.
     #[doc(alias = "MQClientManager")]
@@ -150,6 +189,29 @@ impl PushConsumerBuilder {
     /// Where progress is kept, instead of at the brokers (or in a file when broadcasting).
     pub fn offset_store(mut self, offsets: Arc<dyn OffsetStore>) -> Self {
         self.offsets = Some(offsets);
+        self
+    }
+
+    /// Takes messages out of what is pulled before the listener sees them; several are asked in the
+    /// order in which they are given.
+    #[doc(alias = "registerFilterMessageHook")]
+    pub fn filter_hook(mut self, hook: impl FilterHook) -> Self {
+        self.hooks.filter.push(Arc::new(hook));
+        self
+    }
+
+    /// Sees every call of the listener, before and after it.
+    #[doc(alias = "registerConsumeMessageHook")]
+    pub fn consume_hook(mut self, hook: impl ConsumeHook) -> Self {
+        self.hooks.consume.push(Arc::new(hook));
+        self
+    }
+
+    /// Sees, and may add to, every request that the consumer's own instance sends. With
+    /// [`Self::instance`] the hooks are those of that instance.
+    #[doc(alias = "RPCHook")]
+    pub fn request_hook(mut self, hook: impl RequestHook) -> Self {
+        self.request_hooks.push(Arc::new(hook));
         self
     }
 
@@ -179,12 +241,18 @@ impl PushConsumerBuilder {
         let broadcasting = self.settings.message_model == MessageModel::Broadcasting;
         let world = self.world.unwrap_or_else(World::system);
         let now = world.clock.wall().into();
-        let subscriptions = wanted(&self.settings, &self.subscriptions, now)?;
+        // Nothing is started for subscriptions that cannot be used.
+        wanted(&self.settings, &Namespace::default(), &self.subscriptions, now)?;
         let (instance, own) = match self.instance {
             Some(instance) => (instance, false),
-            None => (ClientInstance::start(world, self.config, broadcasting).await?, true),
+            None => {
+                let hooks = self.request_hooks;
+                (ClientInstance::start_hooked(world, self.config, broadcasting, hooks).await?, true)
+            }
         };
-        let group = &self.settings.consumer_group;
+        let namespace = instance.namespace();
+        let subscriptions = wanted(&self.settings, namespace, &self.subscriptions, now)?;
+        let group = &*namespace.wrap(&self.settings.consumer_group);
         tracing::info!(%group, model = ?self.settings.message_model, unit_mode = self.settings.unit_mode, client_id = instance.client_id(), "consumer starts");
         let offsets = self.offsets.unwrap_or_else(|| {
             if broadcasting {
@@ -197,9 +265,9 @@ impl PushConsumerBuilder {
         let assignment_listener = self.assignment_listener;
         let ordered = matches!(listener, Listener::Ordered(_));
         let engine = Arc::new(Engine {
-            group: group.as_str().into(),
+            group: group.into(),
             assignment: Assignment::new(Limits::of(&self.settings, 0, ordered)),
-            parts: Parts { listener, strategy, assignment_listener },
+            parts: Parts { listener, strategy, assignment_listener, hooks: self.hooks },
             subscriptions: Subscriptions::new(subscriptions),
             line: ReadyLine::default(),
             stats: StatsTable::default(),
@@ -207,8 +275,9 @@ impl PushConsumerBuilder {
             paused: watch::Sender::new(false),
             stopping: AtomicBool::new(false),
             started: now,
+            workers: Workers::default(),
             settings: self.settings,
-            offsets,
+            progress: Progress::new(offsets),
             instance: Arc::clone(&instance),
         });
         match PushConsumer::open(engine, own).await {
@@ -226,15 +295,19 @@ impl PushConsumerBuilder {
 /// The subscriptions, with the group's retry topic when failures come back.
 fn wanted(
     settings: &PushSettings,
+    namespace: &Namespace,
     given: &[(CompactString, CompactString, ExpressionType)],
     now: Timestamp,
 ) -> Result<Vec<Subscription>, PushError> {
     let mut wanted = Vec::new();
     for (topic, expression, kind) in given {
-        wanted.push(subscription(topic, expression, kind, now)?);
+        wanted.push(subscription(&namespace.wrap(topic), expression, kind, now)?);
     }
     if settings.message_model == MessageModel::Clustering {
-        wanted.push(Subscription::all(&name::retry_topic(&settings.consumer_group), now));
+        wanted.push(Subscription::all(
+            &name::retry_topic(&namespace.wrap(&settings.consumer_group)),
+            now,
+        ));
     }
     Ok(wanted)
 }

@@ -4,18 +4,16 @@
 //! message finished here, and only then may progress pass it (INV-20, INV-31). A copy that could not
 //! be made leaves the message where it is, and the listener gets it again after five seconds.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use rmq_message::{MessageView, QueueOffset};
 use rmq_runtime::ClockExt;
 
 use crate::engine::{AtWork, Engine};
 use crate::listener::{ConsumeOutcome, MessageListener};
 use crate::owned_queue::OwnedQueue;
-use crate::process_queue::{Batch, Messages, Ticket};
+use crate::process_queue::{Batch, Ticket};
 use crate::send_back;
 
 /// Wait before messages that could not be sent back are consumed again.
@@ -34,33 +32,23 @@ pub(crate) async fn turn(
 ) {
     let Some(batch) = queue.take(max, engine.now(), &engine.line) else { return };
     let _at_work = AtWork(queue);
-    let begun = engine.now();
-    let outcome = call(engine, listener, queue, &batch.messages).await;
-    let now = engine.now();
+    let count = batch.messages.len();
+    let context = engine.context(queue, &batch.messages);
+    let answer = listener.consume(&batch.messages, &context);
+    let is_success = |outcome: &ConsumeOutcome| outcome.done_of(count) == count;
+    let (answer, took) = engine.observed(&queue.queue, &batch.messages, answer, is_success).await;
+    let outcome = answer.unwrap_or_else(|| {
+        tracing::error!(queue = %queue.queue, "listener panicked, its messages come again later");
+        ConsumeOutcome::later()
+    });
     queue.touch(engine.wall());
-    let done = outcome.done_of(batch.messages.len());
-    queue.stats.consumed(done, batch.messages.len() - done, now.since(begun));
+    let done = outcome.done_of(count);
+    queue.stats.consumed(done, count - done, took);
     if queue.is_retired() {
-        tracing::debug!(queue = %queue.queue, count = batch.messages.len(), "queue was revoked, the outcome does not count");
+        tracing::debug!(queue = %queue.queue, count, "queue was revoked, the outcome does not count");
         return;
     }
     settle(engine, queue, &batch, done, outcome).await;
-}
-
-/// The listener's answer; a panic is a failure.
-pub(crate) async fn call(
-    engine: &Engine,
-    listener: &dyn MessageListener,
-    queue: &OwnedQueue,
-    messages: &Messages,
-) -> ConsumeOutcome {
-    let context = engine.context(queue);
-    tracing::trace!(queue = %queue.queue, ids = ?messages.iter().map(MessageView::id).collect::<Vec<_>>(), "to the listener");
-    let answer = AssertUnwindSafe(listener.consume(messages, &context)).catch_unwind().await;
-    answer.unwrap_or_else(|_| {
-        tracing::error!(queue = %queue.queue, "listener panicked, its messages come again later");
-        ConsumeOutcome::later()
-    })
 }
 
 /// Sends back what failed, then counts what is finished.
@@ -73,7 +61,7 @@ async fn settle(
 ) {
     let offsets = batch.messages.iter().map(|message| message.queue_offset);
     if done == batch.messages.len() {
-        queue.done(batch.ticket, offsets, engine.offsets.as_ref());
+        queue.done(batch.ticket, offsets, &engine.progress);
         return;
     }
     let delay_level = match outcome {
@@ -95,7 +83,7 @@ async fn settle(
             }
         }
     }
-    queue.done(batch.ticket, finished, engine.offsets.as_ref());
+    queue.done(batch.ticket, finished, &engine.progress);
     if !again.is_empty() {
         consume_again(engine, queue, batch.ticket, again);
     }
@@ -152,6 +140,6 @@ async fn clean_queue(engine: &Engine, queue: &OwnedQueue, limit: Duration) {
             return;
         }
         tracing::warn!(queue = %queue.queue, %offset, "listener has had a message for too long, it is given back");
-        queue.done(ticket, [offset], engine.offsets.as_ref());
+        queue.done(ticket, [offset], &engine.progress);
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use futures_util::future::join_all;
+use rmq_client_core::protocol::{Boundary, ConsumerSnapshot};
 use rmq_client_core::{ClientError, ClientInstance};
-use rmq_message::MessageQueue;
 use rmq_message::subscription::ExpressionType;
+use rmq_message::{MessageQueue, Timestamp};
 use rmq_runtime::{ClockExt, OnFailure};
 
 use crate::builder::{PushConsumerBuilder, subscription};
@@ -17,6 +18,7 @@ use crate::engine::Engine;
 use crate::error::PushError;
 use crate::member::Member;
 use crate::owned_queue::OwnedQueue;
+use crate::settings::PushSettings;
 use crate::stats::Totals;
 
 /// What the steps after the listeners' end have at least, each.
@@ -34,6 +36,17 @@ pub struct PushConsumer {
     engine: Arc<Engine>,
     /// Whether the instance ends with the consumer.
     own: bool,
+}
+
+/// Where a consumer is to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeekTo {
+    /// With the oldest message that is still there.
+    Begin,
+    /// With the next message that is stored.
+    End,
+    /// With the first message that was stored at that time or later.
+    Time(Timestamp),
 }
 
 /// How a consumer ended.
@@ -62,7 +75,7 @@ impl PushConsumer {
     pub(crate) async fn open(engine: Arc<Engine>, own: bool) -> Result<Self, ClientError> {
         let consumer = Self { engine, own };
         let engine = &consumer.engine;
-        engine.offsets.load().await?;
+        engine.progress.load().await?;
         engine.instance.join(Arc::new(Member::new(engine)))?;
         engine.spawn_all();
         if let Err(error) = engine.begin().await {
@@ -73,9 +86,14 @@ impl PushConsumer {
         Ok(consumer)
     }
 
-    /// Consumer group.
+    /// Consumer group, as it was given.
     pub fn group(&self) -> &str {
-        &self.engine.group
+        &self.engine.settings.consumer_group
+    }
+
+    /// The settings with which it was started.
+    pub fn settings(&self) -> &PushSettings {
+        &self.engine.settings
     }
 
     /// Who this consumer is in the eyes of brokers.
@@ -97,6 +115,55 @@ impl PushConsumer {
     /// group's retry topic.
     pub fn stats(&self) -> BTreeMap<CompactString, Totals> {
         self.engine.stats.totals()
+    }
+
+    /// What it is doing, as the admin tools show it: queues, rates, subscriptions, settings, tasks.
+    /// Asks brokers for committed positions that are not known here.
+    #[doc(alias = "consumerRunningInfo")]
+    pub async fn running_info(&self) -> ConsumerSnapshot {
+        self.engine.describe().await
+    }
+
+    /// Has so many calls of the listener run at once from now on, 1..=1000. Calls that run already
+    /// come to their end.
+    ///
+    /// # Errors
+    /// [`PushError::Settings`] outside of that range.
+    #[doc(alias("updateCorePoolSize", "setConsumeThreadMin"))]
+    pub fn set_concurrency(&self, count: u32) -> Result<(), PushError> {
+        let settings = PushSettings {
+            consume_thread_min: count,
+            consume_thread_max: count,
+            ..self.engine.settings.clone()
+        };
+        settings.validate()?;
+        self.engine.work_with(count);
+        Ok(())
+    }
+
+    /// Goes on somewhere else in all queues of a topic that this member has; those of other members
+    /// stay where they are. Ready when the queues stand there, which takes as long as running
+    /// listeners do, at most ten seconds.
+    ///
+    /// # Errors
+    /// A position that cannot be found out; then nothing has moved.
+    #[doc(alias = "resetOffsetByTimeStamp")]
+    pub async fn seek(&self, topic: &str, to: SeekTo) -> Result<(), PushError> {
+        let engine = &self.engine;
+        let topic = engine.namespace().wrap(topic);
+        let owned = engine.assignment.open().into_iter().filter(|queue| queue.topic == topic);
+        let found = owned.map(|queue| async move {
+            let brokers = engine.brokers();
+            let offset = match to {
+                SeekTo::Begin => brokers.min_offset(&queue).await,
+                SeekTo::End => brokers.max_offset(&queue).await,
+                SeekTo::Time(time) => brokers.search_offset(&queue, time, Boundary::Lower).await,
+            };
+            offset.map(|offset| (queue, offset))
+        });
+        let offsets = join_all(found).await.into_iter().collect::<Result<BTreeMap<_, _>, _>>()?;
+        engine.reset(&topic, &offsets).await;
+        Ok(())
     }
 
     /// Stops pulling and balancing; what is already here is still consumed.
@@ -134,9 +201,10 @@ impl PushConsumer {
         kind: &ExpressionType,
     ) -> Result<(), PushError> {
         let engine = &self.engine;
-        engine.subscriptions.set(subscription(topic, expression, kind, engine.wall())?);
-        if let Err(error) = engine.instance.refresh_route(topic).await {
-            tracing::warn!(topic, %error, "no route of a new topic yet");
+        let topic = engine.namespace().wrap(topic);
+        engine.subscriptions.set(subscription(&topic, expression, kind, engine.wall())?);
+        if let Err(error) = engine.instance.refresh_route(&topic).await {
+            tracing::warn!(%topic, %error, "no route of a new topic yet");
         }
         engine.announce().await;
         engine.instance.rebalance_soon();
@@ -146,7 +214,7 @@ impl PushConsumer {
     /// Gives a topic up; its queues go to other members.
     pub async fn unsubscribe(&self, topic: &str) {
         let engine = &self.engine;
-        if engine.subscriptions.remove(topic) {
+        if engine.subscriptions.remove(&engine.namespace().wrap(topic)) {
             engine.announce().await;
             engine.instance.rebalance_soon();
         }

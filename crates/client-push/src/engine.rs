@@ -6,16 +6,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use rmq_client_core::protocol::MessageModel;
 use rmq_client_core::rebalance::AllocateStrategy;
-use rmq_client_core::{BrokerClient, ClientInstance, OffsetStore};
+use rmq_client_core::{BrokerClient, ClientInstance, Namespace, Progress};
 use rmq_message::{MessageQueue, Timestamp, name};
 use rmq_runtime::{ClockExt, Monotonic, OnFailure, Tasks};
 use tokio::sync::watch;
 
 use crate::assignment::Assignment;
+use crate::call::Hooks;
 use crate::listener::{ConsumeContext, MessageListener, OrderlyListener};
 use crate::owned_queue::OwnedQueue;
+use crate::process_queue::Messages;
 use crate::ready::ReadyLine;
 use crate::settings::PushSettings;
 use crate::stats::{SAMPLE_INTERVAL, StatsTable};
@@ -37,6 +40,19 @@ pub(crate) struct Parts {
     pub(crate) listener: Listener,
     pub(crate) strategy: Arc<dyn AllocateStrategy>,
     pub(crate) assignment_listener: Option<AssignmentListener>,
+    pub(crate) hooks: Hooks,
+}
+
+/// Calls of the listener that may run at once.
+pub(crate) struct Workers {
+    wanted: watch::Sender<u32>,
+    spawned: Mutex<u32>,
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self { wanted: watch::Sender::new(0), spawned: Mutex::new(0) }
+    }
 }
 
 /// See the module.
@@ -45,19 +61,24 @@ pub(crate) struct Engine {
     pub(crate) settings: PushSettings,
     pub(crate) parts: Parts,
     pub(crate) instance: Arc<ClientInstance>,
-    pub(crate) offsets: Arc<dyn OffsetStore>,
+    pub(crate) progress: Progress,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) assignment: Assignment,
     pub(crate) line: ReadyLine,
     pub(crate) stats: StatsTable,
     pub(crate) tasks: Tasks,
     pub(crate) paused: watch::Sender<bool>,
+    pub(crate) workers: Workers,
     /// Set for good when the consumer begins to shut down.
     pub(crate) stopping: AtomicBool,
     pub(crate) started: Timestamp,
 }
 
 impl Engine {
+    pub(crate) fn namespace(&self) -> &Namespace {
+        self.instance.namespace()
+    }
+
     pub(crate) fn brokers(&self) -> &BrokerClient {
         self.instance.brokers()
     }
@@ -110,11 +131,7 @@ impl Engine {
 
     /// Starts what runs as long as the consumer does. Names are those that operators know.
     pub(crate) fn spawn_all(self: &Arc<Self>) {
-        for number in 1..=self.settings.consume_thread_min {
-            let engine = Arc::clone(self);
-            let name = format!("ConsumeMessageThread_{}_{number}", self.group);
-            self.spawn(&name, async move { engine.work().await });
-        }
+        self.work_with(self.settings.consume_thread_min);
         let engine = Arc::clone(self);
         self.spawn("ConsumerStatsScheduledThread", async move { engine.sample().await });
         let engine = Arc::clone(self);
@@ -131,11 +148,36 @@ impl Engine {
         }
     }
 
-    /// One worker: takes the queue that has waited longest, and from it one batch.
-    async fn work(self: Arc<Self>) {
+    /// From now on so many calls may run at once.
+    pub(crate) fn work_with(self: &Arc<Self>, count: u32) {
+        self.workers.wanted.send_replace(count);
+        let mut spawned = self.workers.spawned.lock();
+        while *spawned < count {
+            *spawned += 1;
+            let (engine, number) = (Arc::clone(self), *spawned);
+            let name = format!("ConsumeMessageThread_{}_{number}", self.group);
+            self.spawn(&name, async move { engine.work(number).await });
+        }
+    }
+
+    pub(crate) fn concurrency(&self) -> u32 {
+        *self.workers.wanted.borrow()
+    }
+
+    /// One worker: takes the queue that has waited longest, and from it one batch. Rests while fewer
+    /// are wanted.
+    async fn work(self: Arc<Self>, number: u32) {
         let max = usize::try_from(self.settings.consume_message_batch_max_size).unwrap_or(1);
+        let mut wanted = self.workers.wanted.subscribe();
         loop {
-            let queue = self.line.next().await;
+            if wanted.wait_for(|count| *count >= number).await.is_err() {
+                return;
+            }
+            let queue = tokio::select! {
+                biased;
+                _ = wanted.changed() => continue,
+                queue = self.line.next() => queue,
+            };
             match &self.parts.listener {
                 Listener::Concurrent(listener) => {
                     concurrent::turn(&self, listener.as_ref(), &queue, max).await;
@@ -156,12 +198,9 @@ impl Engine {
     }
 
     /// What a listener is told beside the messages.
-    pub(crate) fn context(&self, queue: &OwnedQueue) -> ConsumeContext {
-        ConsumeContext {
-            group: Arc::clone(&self.group),
-            queue: Arc::clone(&queue.queue),
-            revoked: queue.revoked.clone(),
-        }
+    pub(crate) fn context(&self, queue: &OwnedQueue, messages: &Messages) -> ConsumeContext {
+        let (group, name) = (Arc::clone(&self.group), Arc::clone(&queue.queue));
+        ConsumeContext::new(group, name, queue.revoked.clone(), messages)
     }
 }
 

@@ -42,11 +42,13 @@
 //! | `pull_loop`, `start_offset`, `flow_control` | fetching messages of one queue |
 //! | `process_queue` | messages of one queue that are not finished, and its progress |
 //! | `ready`, `concurrent`, `orderly` | calling the listener |
+//! | [`call`] | what surrounds a call: span, hooks, time |
 //! | `send_back` | returning what failed |
 //! | `member`, `subscriptions`, [`stats`] | what brokers and operators are told |
 
 mod assignment;
 pub mod builder;
+pub mod call;
 mod concurrent;
 pub mod consumer;
 mod engine;
@@ -69,14 +71,19 @@ mod subscriptions;
 mod testing;
 
 pub use builder::PushConsumerBuilder;
-pub use consumer::{PushConsumer, Report};
+pub use call::{Call, CallEnd, ConsumeHook, FilterHook};
+pub use consumer::{PushConsumer, Report, SeekTo};
 pub use error::PushError;
 pub use listener::{
     ConsumeContext, ConsumeOutcome, MessageListener, Messages, OrderlyListener, OrderlyOutcome,
 };
-pub use rmq_client_core::protocol::MessageModel;
+pub use rmq_client_core::protocol::{
+    ConsumerSnapshot, Endpoint, InvokeError, MessageModel, RemotingCommand,
+};
 pub use rmq_client_core::rebalance;
-pub use rmq_client_core::{ClientConfig, ClientError, ClientInstance, ErrorKind, OffsetStore};
+pub use rmq_client_core::{
+    ClientConfig, ClientError, ClientInstance, ErrorKind, OffsetStore, Positions, RequestHook,
+};
 pub use rmq_message::{
     CompactString, Message, MessageQueue, MessageView, Properties, QueueOffset, Subscription,
     Timestamp,

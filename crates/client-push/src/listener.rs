@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rmq_message::MessageQueue;
+use rmq_message::{MessageQueue, MessageView, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 pub use crate::process_queue::Messages;
@@ -17,9 +17,35 @@ pub struct ConsumeContext {
     pub(crate) group: Arc<str>,
     pub(crate) queue: Arc<MessageQueue>,
     pub(crate) revoked: CancellationToken,
+    attempt: u32,
+    born: Timestamp,
 }
 
 impl ConsumeContext {
+    pub(crate) fn new(
+        group: Arc<str>,
+        queue: Arc<MessageQueue>,
+        revoked: CancellationToken,
+        messages: &Messages,
+    ) -> Self {
+        let first = messages.first();
+        let failed = first.map_or(0, |message| message.reconsume_times);
+        let attempt = u32::try_from(failed).unwrap_or(0).saturating_add(1);
+        let born = first.map_or(Timestamp(0), |message| message.born_timestamp);
+        Self { group, queue, revoked, attempt, born }
+    }
+
+    /// Which delivery of the first message this is, from 1. After the last one, by default the
+    /// seventeenth, it lies in the dead-letter topic.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// When the first message was made, by its producer's clock.
+    pub fn born(&self) -> Timestamp {
+        self.born
+    }
+
     /// The consumer's group.
     pub fn group(&self) -> &str {
         &self.group
@@ -125,14 +151,54 @@ where
     }
 }
 
+/// A listener that is asked about each message for itself, see
+/// [`PushConsumerBuilder::each`](crate::PushConsumerBuilder::each).
+pub(crate) struct Each<F>(pub(crate) F);
+
+#[async_trait]
+impl<F, R> MessageListener for Each<F>
+where
+    F: Fn(MessageView, ConsumeContext) -> R + Send + Sync + 'static,
+    R: Future<Output: Into<ConsumeOutcome>> + Send,
+{
+    async fn consume(&self, messages: &Messages, context: &ConsumeContext) -> ConsumeOutcome {
+        for (index, message) in messages.iter().enumerate() {
+            let outcome = (self.0)(message.clone(), context.clone()).await.into();
+            match (outcome, index.checked_sub(1)) {
+                (ConsumeOutcome::Success | ConsumeOutcome::SuccessUpTo(_), _) => {}
+                (failed, None) => return failed,
+                (_, Some(last)) => return ConsumeOutcome::SuccessUpTo(last),
+            }
+        }
+        ConsumeOutcome::Success
+    }
+}
+
 /// What becomes of the messages of one call of an ordered listener.
+///
+/// Most listeners know success and suspension only. One that gathers several calls into a
+/// transaction of its own answers [`OrderlyOutcome::Defer`] until it commits with
+/// [`OrderlyOutcome::Success`] or gives up with [`OrderlyOutcome::Rollback`]. Deferred messages count
+/// as held: it must commit before `pullThresholdForQueue` of them.
 ///
 /// `()` is success; `Result` is success, or [`OrderlyOutcome::suspend`] with the error logged.
 #[doc(alias = "ConsumeOrderlyStatus")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrderlyOutcome {
-    /// All are done.
+    /// All are done, and with them all that was deferred.
+    #[doc(alias = "COMMIT")]
     Success,
+    /// All are handled, but done only with a later call that says so. Until then they come again
+    /// when the queue goes to another member.
+    #[doc(alias = "setAutoCommit")]
+    Defer,
+    /// These and all that was deferred come again after a pause in which the queue stands still;
+    /// it does not count as a failed attempt.
+    #[doc(alias = "ROLLBACK")]
+    Rollback {
+        /// Milliseconds, brought into 10..=30000; `None` takes the setting.
+        millis: Option<u64>,
+    },
     /// All come again after a pause in which the queue stands still.
     #[doc(alias = "SUSPEND_CURRENT_QUEUE_A_MOMENT")]
     Suspend {
@@ -145,6 +211,15 @@ impl OrderlyOutcome {
     /// All come again after the pause of the settings.
     pub fn suspend() -> Self {
         Self::Suspend { millis: None }
+    }
+
+    /// Everything since the last success comes again after the pause of the settings.
+    pub fn rollback() -> Self {
+        Self::Rollback { millis: None }
+    }
+
+    pub(crate) fn is_success(self) -> bool {
+        matches!(self, Self::Success | Self::Defer)
     }
 }
 

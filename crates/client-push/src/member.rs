@@ -95,7 +95,7 @@ impl GroupMember for Member {
                 MemberReply::Done
             }
             MemberCommand::Positions { topic } => {
-                let mut positions = engine.offsets.snapshot();
+                let mut positions = engine.progress.snapshot();
                 positions.retain(|queue, _| queue.topic == topic);
                 MemberReply::Positions(positions)
             }
@@ -111,13 +111,11 @@ impl GroupMember for Member {
 impl Engine {
     /// Has the listener consume one message outside of any queue.
     async fn consume_directly(&self, mut message: MessageView) -> DirectOutcome {
-        let context = ConsumeContext {
-            group: Arc::clone(&self.group),
-            queue: Arc::new(message.queue()),
-            revoked: CancellationToken::new(),
-        };
-        restore_topic(&self.group, &mut message);
+        let (group, queue) = (Arc::clone(&self.group), Arc::new(message.queue()));
+        restore_topic(&self.group, self.namespace(), &mut message);
         let messages = Messages::from(vec![message]);
+        let context = ConsumeContext::new(group, queue, CancellationToken::new(), &messages);
+        let mut auto_commit = true;
         let begun = self.now();
         let (answer, order) = match &self.parts.listener {
             Listener::Concurrent(listener) => {
@@ -134,6 +132,11 @@ impl Engine {
                 let answer = AssertUnwindSafe(listener.consume(&messages, &context)).catch_unwind();
                 let result = answer.await.map(|outcome| match outcome {
                     OrderlyOutcome::Success => DirectResult::Success,
+                    OrderlyOutcome::Defer => {
+                        auto_commit = false;
+                        DirectResult::Success
+                    }
+                    OrderlyOutcome::Rollback { .. } => DirectResult::Rollback,
                     OrderlyOutcome::Suspend { .. } => DirectResult::Later,
                 });
                 (result, true)
@@ -141,7 +144,7 @@ impl Engine {
         };
         let spent = self.now().since(begun);
         DirectOutcome {
-            auto_commit: true,
+            auto_commit,
             remark: answer.is_err().then(|| "the listener panicked".to_owned()),
             consume_result: answer.unwrap_or(DirectResult::ThrowException),
             order,
@@ -150,10 +153,10 @@ impl Engine {
     }
 
     /// What the consumer is doing, for operators.
-    async fn describe(&self) -> ConsumerSnapshot {
+    pub(crate) async fn describe(&self) -> ConsumerSnapshot {
         let mut mq_table = BTreeMap::new();
         for owned in self.assignment.queues() {
-            let commit_offset = match self.offsets.memory(&owned.queue) {
+            let commit_offset = match self.progress.memory(&owned.queue) {
                 Some(offset) => Some(offset),
                 None => self.brokers().query_offset(&self.group, &owned.queue).await.ok().flatten(),
             };
@@ -201,12 +204,13 @@ impl Engine {
         };
         let mut properties: BTreeMap<_, _> =
             settings.map(|(name, value)| (CompactString::from(name), text(value))).collect();
-        let servers = self.instance.name_servers().iter().map(|server| format!("{server};"));
+        let servers = self.instance.name_servers();
+        let servers = servers.iter().map(|server| format!("{server};"));
         let strategy = self.parts.strategy.name().to_owned();
         for (name, value) in [
             ("allocateMessageQueueStrategy", strategy),
             (snapshot_property::NAMESRV_ADDR, servers.collect()),
-            (snapshot_property::THREADPOOL_CORE_SIZE, self.settings.consume_thread_min.to_string()),
+            (snapshot_property::THREADPOOL_CORE_SIZE, self.concurrency().to_string()),
             (snapshot_property::CONSUME_ORDERLY, self.is_ordered().to_string()),
             (snapshot_property::CONSUME_TYPE, ConsumeType::Push.to_string()),
             (snapshot_property::CLIENT_VERSION, VERSION_NAME.to_owned()),

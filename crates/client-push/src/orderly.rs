@@ -1,15 +1,14 @@
 //! Consumption in order: the next batch of a queue is taken when the one before is done, and only
 //! while the broker's lock on the queue is held.
 //!
-//! A failed batch stays at the head and the queue pauses. A message that has failed too often goes
+//! A listener may defer batches: they are handled, and finished or rolled back with a later one. A
+//! failed batch stays at the head and the queue pauses. A message that has failed too often goes
 //! to the retry topic as a message of its own, which the broker passes on to the dead letters.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use rmq_message::{MessageView, QueueOffset};
+use rmq_message::QueueOffset;
 use rmq_runtime::ClockExt;
 
 use crate::engine::{AtWork, Engine};
@@ -37,28 +36,51 @@ pub(crate) async fn turn(
     }
     let Some(batch) = queue.take(max, engine.now(), &engine.line) else { return };
     let _at_work = AtWork(queue);
-    let begun = engine.now();
-    let context = engine.context(queue);
-    tracing::trace!(queue = %queue.queue, ids = ?batch.messages.iter().map(MessageView::id).collect::<Vec<_>>(), "to the listener");
-    let answer = AssertUnwindSafe(listener.consume(&batch.messages, &context)).catch_unwind().await;
-    let outcome = answer.unwrap_or_else(|_| {
+    let context = engine.context(queue, &batch.messages);
+    let answer = listener.consume(&batch.messages, &context);
+    let is_success = |outcome: &OrderlyOutcome| outcome.is_success();
+    let (answer, took) = engine.observed(&queue.queue, &batch.messages, answer, is_success).await;
+    let outcome = answer.unwrap_or_else(|| {
         tracing::error!(queue = %queue.queue, "ordered listener panicked, its queue pauses");
         OrderlyOutcome::suspend()
     });
-    let (count, now) = (batch.messages.len(), engine.now());
+    let count = batch.messages.len();
     queue.touch(engine.wall());
-    let ok = if outcome == OrderlyOutcome::Success { count } else { 0 };
-    queue.stats.consumed(ok, count - ok, now.since(begun));
-    if queue.is_retired() || !queue.is_leased(now) {
+    let ok = if outcome.is_success() { count } else { 0 };
+    queue.stats.consumed(ok, count - ok, took);
+    if queue.is_retired() || !queue.is_leased(engine.now()) {
         tracing::debug!(queue = %queue.queue, count, "queue was lost, the outcome does not count");
         engine.begin_anew(queue);
         return;
     }
+    settle(engine, queue, batch, outcome).await;
+}
+
+async fn settle(
+    engine: &Arc<Engine>,
+    queue: &Arc<OwnedQueue>,
+    batch: Batch,
+    outcome: OrderlyOutcome,
+) {
+    let offsets = |batch: &Batch| -> Vec<_> {
+        batch.messages.iter().map(|message| message.queue_offset).collect()
+    };
     match outcome {
         OrderlyOutcome::Success => {
-            let offsets = batch.messages.iter().map(|message| message.queue_offset);
-            queue.done(batch.ticket, offsets, engine.offsets.as_ref());
+            for done in queue.take_deferred().iter().chain([&batch]) {
+                queue.done(done.ticket, offsets(done), &engine.progress);
+            }
             queue.reschedule(&engine.line);
+        }
+        OrderlyOutcome::Defer => {
+            queue.defer(batch);
+            queue.reschedule(&engine.line);
+        }
+        OrderlyOutcome::Rollback { millis } => {
+            for again in queue.take_deferred().iter().chain([&batch]) {
+                queue.put_back(again.ticket, offsets(again), false, &engine.line);
+            }
+            pause(engine, queue, millis);
         }
         OrderlyOutcome::Suspend { millis } => {
             if keep_failed(engine, queue, &batch).await {
@@ -89,7 +111,7 @@ async fn keep_failed(engine: &Engine, queue: &Arc<OwnedQueue>, batch: &Batch) ->
         }
     }
     let stays = !rest.is_empty();
-    queue.done(batch.ticket, finished, engine.offsets.as_ref());
+    queue.done(batch.ticket, finished, &engine.progress);
     queue.put_back(batch.ticket, rest, true, &engine.line);
     stays
 }

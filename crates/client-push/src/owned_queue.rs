@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rmq_client_core::OffsetStore;
+use rmq_client_core::Progress;
 use rmq_message::{MessageQueue, MessageView, QueueOffset, Timestamp};
 use rmq_runtime::Monotonic;
 use tokio::sync::Notify;
@@ -39,6 +39,8 @@ struct State {
     scheduled: bool,
     /// Batches that workers have.
     running: usize,
+    /// Batches that an ordered listener has handled and not yet committed.
+    deferred: Vec<Batch>,
     /// Last progress told to the offset store.
     told: Option<QueueOffset>,
 }
@@ -86,6 +88,7 @@ impl OwnedQueue {
                 phase: Phase::Open,
                 scheduled: false,
                 running: 0,
+                deferred: Vec::new(),
                 told: None,
             }),
             idle: Notify::new(),
@@ -114,7 +117,7 @@ impl OwnedQueue {
     }
 
     /// Consumption begins at `start`; as progress, unless it is that of the store.
-    pub(crate) fn begin(&self, start: QueueOffset, stored: bool, offsets: &dyn OffsetStore) {
+    pub(crate) fn begin(&self, start: QueueOffset, stored: bool, offsets: &Progress) {
         if !stored {
             self.advance(start, offsets);
         }
@@ -141,7 +144,7 @@ impl OwnedQueue {
     }
 
     /// The queue was read up to `next` and what was read is for somebody else.
-    pub(crate) fn advance(&self, next: QueueOffset, offsets: &dyn OffsetStore) {
+    pub(crate) fn advance(&self, next: QueueOffset, offsets: &Progress) {
         let mut state = self.state.lock();
         if state.phase != Phase::Open {
             return;
@@ -206,7 +209,7 @@ impl OwnedQueue {
         &self,
         ticket: Ticket,
         finished: impl IntoIterator<Item = QueueOffset>,
-        offsets: &dyn OffsetStore,
+        offsets: &Progress,
     ) {
         let mut state = self.state.lock();
         if state.phase == Phase::Retired {
@@ -219,6 +222,19 @@ impl OwnedQueue {
         if self.starved.swap(false, Ordering::AcqRel) {
             self.room.notify_one();
         }
+    }
+
+    /// A batch is handled, and finished with the next one that is.
+    pub(crate) fn defer(&self, batch: Batch) {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Retired {
+            state.deferred.push(batch);
+        }
+    }
+
+    /// What was deferred, to be finished or consumed again.
+    pub(crate) fn take_deferred(&self) -> Vec<Batch> {
+        std::mem::take(&mut self.state.lock().deferred)
     }
 
     /// These messages of a batch are to be consumed again, here.
@@ -274,6 +290,7 @@ impl OwnedQueue {
         state.phase = Phase::Retired;
         let count = state.held.load().count;
         state.held.clear();
+        state.deferred.clear();
         count
     }
 
@@ -324,12 +341,7 @@ impl OwnedQueue {
 
 impl State {
     /// Tells progress while the lock is held, so that nothing is told after [`OwnedQueue::retire`].
-    fn tell(
-        &mut self,
-        queue: &MessageQueue,
-        progress: Option<QueueOffset>,
-        offsets: &dyn OffsetStore,
-    ) {
+    fn tell(&mut self, queue: &MessageQueue, progress: Option<QueueOffset>, offsets: &Progress) {
         if let Some(progress) = progress
             && self.told != Some(progress)
         {

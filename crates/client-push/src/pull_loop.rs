@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rmq_client_core::{ClientError, PullCall, PullOutcome, PullStatus};
-use rmq_message::{CompactString, MessageView, QueueOffset, name, property};
+use rmq_client_core::{ClientError, Namespace, PullCall, PullOutcome, PullStatus};
+use rmq_message::{MessageView, QueueOffset, name, property};
 use rmq_runtime::{ClockExt, Monotonic};
 use tokio::sync::watch;
 
@@ -135,9 +135,9 @@ impl<'a> PullLoop<'a> {
             self.sleep(LOCK_WAIT).await;
         }
         let delay = Duration::from_millis(self.engine.settings.first_pull_delay_millis);
-        let (queue, offsets) = (&self.queue.queue, self.engine.offsets.as_ref());
+        let (queue, progress) = (&self.queue.queue, &self.engine.progress);
         if let Some(offset) = start {
-            self.queue.begin(offset, false, offsets);
+            self.queue.begin(offset, false, progress);
             self.sleep(delay).await;
             return offset;
         }
@@ -151,11 +151,11 @@ impl<'a> PullLoop<'a> {
             }
         };
         self.sleep(delay).await;
-        let again = if found.stored { offsets.read(queue).await.ok().flatten() } else { None };
+        let again = if found.stored { progress.read(queue).await.ok().flatten() } else { None };
         let offset = again.unwrap_or(found.offset);
         // What a rule gave counts as progress, so that messages that arrive before the first commit
         // are not skipped when the queue changes its owner meanwhile.
-        self.queue.begin(offset, found.stored, offsets);
+        self.queue.begin(offset, found.stored, progress);
         offset
     }
 
@@ -184,7 +184,7 @@ impl<'a> PullLoop<'a> {
             return Then::Wait(UNSUBSCRIBED_WAIT);
         };
         let commit =
-            if engine.is_clustering() { engine.offsets.memory(&queue.queue) } else { None };
+            if engine.is_clustering() { engine.progress.memory(&queue.queue) } else { None };
         let call = PullCall {
             group: &engine.group,
             queue: &queue.queue,
@@ -221,6 +221,7 @@ impl<'a> PullLoop<'a> {
             PullStatus::Found if !outcome.messages.is_empty() => {
                 queue.stats.pulled(outcome.messages.len(), took);
                 let messages = self.restored(outcome.messages);
+                let messages = engine.parts.hooks.filter(&queue.queue, messages);
                 if outcome.next < self.next {
                     tracing::warn!(queue = %queue.queue, from = %self.next, to = %outcome.next, "the broker goes back");
                 }
@@ -234,7 +235,7 @@ impl<'a> PullLoop<'a> {
             PullStatus::Found | PullStatus::NoNewMessage | PullStatus::NoMatchedMessage => {
                 let stands_still = outcome.next == self.next;
                 self.next = outcome.next;
-                queue.advance(outcome.next, engine.offsets.as_ref());
+                queue.advance(outcome.next, &engine.progress);
                 if stands_still && took < BUSY_WAIT { Then::Wait(BUSY_WAIT) } else { Then::Next }
             }
         }
@@ -266,33 +267,30 @@ impl<'a> PullLoop<'a> {
         Then::Wait(self.after_error())
     }
 
-    /// Gives retried messages the topic that they were sent to.
+    /// Gives retried messages the topic that they were sent to, as users know it.
     fn restored(&self, mut messages: Vec<MessageView>) -> Vec<MessageView> {
-        let topic = &self.queue.queue.topic;
-        if name::is_retry(topic) {
+        let namespace = self.engine.namespace();
+        if name::is_retry(&self.queue.queue.topic) || !namespace.is_none() {
             for message in &mut messages {
-                restore_topic(&self.engine.group, message);
+                restore_topic(&self.engine.group, namespace, message);
             }
         }
         messages
     }
 }
 
-/// The topic that a retried message was sent to; other messages stay as they are.
-pub(crate) fn restore_topic(group: &str, message: &mut MessageView) {
-    let Some(rest) =
-        message.topic.strip_prefix(name::RETRY_PREFIX).and_then(|rest| rest.strip_prefix(group))
-    else {
-        return;
-    };
-    let restored = match rest.strip_prefix('_') {
-        Some(topic) => Some(topic),
-        None if rest.is_empty() => message.properties.get(property::RETRY_TOPIC),
-        None => None,
-    };
-    if let Some(topic) = restored.map(CompactString::from) {
-        message.topic = topic;
-    }
+/// The topic that a retried message was sent to, without namespace; other messages keep theirs.
+pub(crate) fn restore_topic(group: &str, namespace: &Namespace, message: &mut MessageView) {
+    let retried = message.topic.strip_prefix(name::RETRY_PREFIX);
+    let restored = retried.and_then(|rest| rest.strip_prefix(group)).and_then(|rest| {
+        match rest.strip_prefix(['_', '+']) {
+            Some(topic) => Some(topic),
+            None if rest.is_empty() => message.properties.get(property::RETRY_TOPIC),
+            None => None,
+        }
+    });
+    let topic = namespace.strip(restored.unwrap_or(&message.topic));
+    message.topic = topic;
 }
 
 #[cfg(test)]
@@ -306,6 +304,7 @@ mod tests {
             ("%RETRY%g", Some("Orders"), "Orders"),
             ("%RETRY%g", None, "%RETRY%g"),
             ("%RETRY%g_Orders", None, "Orders"),
+            ("%RETRY%g+Orders", None, "Orders"),
             ("%RETRY%gg", Some("Orders"), "%RETRY%gg"),
             ("Orders", Some("Else"), "Orders"),
         ] {
@@ -313,7 +312,7 @@ mod tests {
             if let Some(name) = retry_topic {
                 message.properties.set(property::RETRY_TOPIC, name);
             }
-            restore_topic("g", &mut message);
+            restore_topic("g", &Namespace::default(), &mut message);
             assert_eq!(message.topic, expected);
         }
     }

@@ -1,6 +1,7 @@
 //! Failed messages go back to the broker: by reference when it still has them, else as messages of
 //! their own to the group's retry topic. Success means that the broker has a copy.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use rmq_client_core::{ClientError, SendBackCall, SendCall};
@@ -19,9 +20,10 @@ pub(crate) async fn send_back(
     message: &MessageView,
     delay_level: i32,
 ) -> Result<(), ClientError> {
+    let wrapped = wrapped(engine, message);
     let call = SendBackCall {
         group: &engine.group,
-        message,
+        message: &wrapped,
         delay_level,
         max_reconsume_times: engine.attempts_max(),
         unit_mode: engine.settings.unit_mode,
@@ -46,12 +48,22 @@ pub(crate) async fn send_retry(engine: &Engine, message: &MessageView) -> Result
     let index = engine.instance.world().entropy.below(count);
     let queue = usize::try_from(index).ok().and_then(|index| route.queues.get(index));
     let queue = queue.ok_or_else(|| ClientError::NoRoute { topic: topic.as_str().into() })?;
-    let copy = copy(message, engine.attempts_max());
+    let copy = copy(&wrapped(engine, message), engine.attempts_max());
     let mut call = SendCall::new(name::CLIENT_INNER_PRODUCER, queue, &copy, engine.wall());
     call.sys_flag = message.sys_flag & (sys_flag::COMPRESSED | sys_flag::COMPRESSION_MASK);
     call.unit_mode = engine.settings.unit_mode;
     engine.brokers().send(&call, SEND_TIMEOUT).await?;
     Ok(())
+}
+
+/// The message with its topic as brokers know it.
+fn wrapped<'a>(engine: &Engine, message: &'a MessageView) -> Cow<'a, MessageView> {
+    if engine.namespace().is_none() {
+        return Cow::Borrowed(message);
+    }
+    let mut wrapped = message.clone();
+    wrapped.topic = engine.namespace().wrap(&message.topic);
+    Cow::Owned(wrapped)
 }
 
 /// The message as its retry.

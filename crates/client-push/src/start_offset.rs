@@ -42,7 +42,7 @@ pub(crate) async fn start_offset(
     engine: &Engine,
     queue: &MessageQueue,
 ) -> Result<Start, ClientError> {
-    if let Some(offset) = engine.offsets.read(queue).await? {
+    if let Some(offset) = engine.progress.read(queue).await? {
         return Ok(Start { offset, stored: true });
     }
     let retry = rmq_message::name::is_retry(&queue.topic);

@@ -4,6 +4,8 @@
 #[path = "consumer/script.rs"]
 mod script;
 
+#[path = "consumer/around.rs"]
+mod around;
 #[path = "consumer/assignment.rs"]
 mod assignment;
 #[path = "consumer/failures.rs"]

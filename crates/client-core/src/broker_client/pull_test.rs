@@ -329,3 +329,16 @@ async fn locks_and_questions_about_a_queue_go_to_the_master() {
     let error = brokers.min_offset(&nowhere).await.unwrap_err();
     assert!(error.to_string().starts_with("The broker[broker-x] not exist"), "{error}");
 }
+
+#[tokio::test]
+async fn the_second_port_serves_everything_but_pulls_and_heartbeats() {
+    let stage = Stage::new(|config| config.vip_channel_enabled = true);
+    let (brokers, queue, subscription) = (stage.instance.brokers(), queue(), tag_a());
+    stage.cluster.script(PULL, found(19, "10", &[]));
+    brokers.pull(&call(&queue, &subscription)).await.unwrap();
+    assert_eq!(stage.cluster.take_calls(PULL), [A0]);
+    brokers.commit_offset("g", &queue, QueueOffset(1)).await.unwrap();
+    assert_eq!(stage.cluster.take_calls(request_code::UPDATE_CONSUMER_OFFSET), ["10.0.1.1:10909"]);
+    brokers.lock_queues("g", "broker-a", &[queue]).await.unwrap();
+    assert_eq!(stage.cluster.take_calls(request_code::LOCK_BATCH_MQ), ["10.0.1.1:10909"]);
+}

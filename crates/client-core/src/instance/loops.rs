@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use rmq_runtime::{Clock, Monotonic, OnFailure, Stop, Tasks};
+use rmq_runtime::{Clock, Monotonic, OnFailure, Stop, Tasks, World};
 use tokio::sync::Notify;
 
 use super::Engine;
 use crate::ClientConfig;
+use crate::address_server::AddressServer;
 use crate::member::guarded;
 
 /// Before the first refresh of routes.
@@ -83,6 +84,30 @@ pub(super) fn spawn(
             let balanced = this.rebalance().await;
             timer_of_balance.set(if balanced { longest } else { shortest });
             earliest = timer_of_balance.clock.monotonic() + shortest;
+        }
+    });
+}
+
+/// Before the name servers are asked for again.
+const ADDRESS_INTERVAL: Duration = Duration::from_secs(120);
+
+/// Keeps the list of name servers as their address server has it.
+pub(super) fn spawn_address_server(
+    engine: &Arc<Engine>,
+    tasks: &Tasks,
+    world: &World,
+    server: AddressServer,
+) {
+    let (this, world, stop) = (Arc::clone(engine), world.clone(), tasks.stop_token());
+    let due = world.clock.monotonic() + ADDRESS_INTERVAL;
+    let mut timer = Timer { clock: Arc::clone(&world.clock), stop, due };
+    tasks.spawn("name servers", OnFailure::Unhealthy, async move {
+        while timer.due(None).await.is_some() {
+            match server.fetch(&world).await {
+                Ok(found) => this.routes.name_servers().replace(found),
+                Err(error) => tracing::warn!(%error, "keeping the name servers that are known"),
+            }
+            timer.set(ADDRESS_INTERVAL);
         }
     });
 }

@@ -23,7 +23,7 @@ use rmq_remoting::json;
 use rmq_remoting::protocol::offset::ResetOffsets;
 use rmq_runtime::{Disk, Tasks, state_file};
 
-use super::{Memory, OffsetStore};
+use super::{OffsetStore, Positions};
 use crate::{ClientError, ClientInstance};
 
 /// All positions of a group lie in one file.
@@ -32,7 +32,6 @@ pub struct LocalFileOffsets {
     path: PathBuf,
     disk: Arc<dyn Disk>,
     tasks: Tasks,
-    memory: Memory,
     /// One writer at a time: each reads the file, merges and replaces it.
     writing: tokio::sync::Mutex<()>,
 }
@@ -52,7 +51,6 @@ impl LocalFileOffsets {
             path,
             disk: Arc::clone(&instance.world().disk),
             tasks: instance.tasks().clone(),
-            memory: Memory::default(),
             writing: tokio::sync::Mutex::default(),
         }
     }
@@ -63,7 +61,7 @@ impl LocalFileOffsets {
     }
 
     /// All positions in the file.
-    async fn stored(&self) -> Result<BTreeMap<MessageQueue, i64>, ClientError> {
+    async fn stored(&self) -> Result<Positions, ClientError> {
         let (disk, path) = (Arc::clone(&self.disk), self.path.clone());
         let read = move || state_file::load(disk.as_ref(), &path, parse);
         let loaded = self.blocking(read).await;
@@ -72,14 +70,16 @@ impl LocalFileOffsets {
         if let state_file::Loaded::Previous { why, .. } = &loaded {
             tracing::warn!(why, "offsets of the generation before are used");
         }
-        Ok(loaded.into_value().unwrap_or_default())
+        let stored = loaded.into_value().unwrap_or_default().into_iter();
+        Ok(stored.map(|(queue, offset)| (queue, QueueOffset(offset))).collect())
     }
 
-    async fn merge(&self, fresh: Vec<(MessageQueue, QueueOffset)>) -> Result<(), ClientError> {
+    async fn merge(&self, fresh: Positions) -> Result<(), ClientError> {
         let _turn = self.writing.lock().await;
         let mut table = self.stored().await?;
-        table.extend(fresh.into_iter().map(|(queue, offset)| (queue, offset.0)));
-        let text = json::to_document(&ResetOffsets { offset_table: table });
+        table.extend(fresh);
+        let offset_table = table.into_iter().map(|(queue, offset)| (queue, offset.0)).collect();
+        let text = json::to_document(&ResetOffsets { offset_table });
         let (disk, path) = (Arc::clone(&self.disk), self.path.clone());
         let written =
             self.blocking(move || state_file::save(disk.as_ref(), &path, text.as_bytes())).await;
@@ -103,54 +103,21 @@ fn parse(text: Bytes) -> Result<BTreeMap<MessageQueue, i64>, json::Error> {
 
 #[async_trait]
 impl OffsetStore for LocalFileOffsets {
-    async fn load(&self) -> Result<(), ClientError> {
-        for (queue, offset) in self.stored().await? {
-            self.memory.update(&queue, QueueOffset(offset), false);
-        }
-        Ok(())
+    async fn load(&self) -> Result<Positions, ClientError> {
+        self.stored().await
     }
 
     async fn read(&self, queue: &MessageQueue) -> Result<Option<QueueOffset>, ClientError> {
-        let found = self.stored().await?.get(queue).copied().map(QueueOffset);
-        let found = found.filter(|offset| *offset >= QueueOffset::ZERO);
-        if let Some(offset) = found {
-            self.memory.update(queue, offset, false);
-        }
-        Ok(found)
+        let found = self.stored().await?.get(queue).copied();
+        Ok(found.filter(|offset| *offset >= QueueOffset::ZERO))
     }
 
-    fn memory(&self, queue: &MessageQueue) -> Option<QueueOffset> {
-        self.memory.get(queue)
+    async fn write(&self, positions: Positions) -> Result<(), ClientError> {
+        self.merge(positions).await
     }
 
-    fn snapshot(&self) -> BTreeMap<MessageQueue, QueueOffset> {
-        self.memory.all()
-    }
-
-    fn update(&self, queue: &MessageQueue, offset: QueueOffset, increase_only: bool) {
-        self.memory.update(queue, offset, increase_only);
-    }
-
-    fn update_and_freeze(&self, queue: &MessageQueue, offset: QueueOffset) {
-        self.memory.freeze(queue, offset);
-    }
-
-    async fn persist(&self, owned: &[MessageQueue]) -> Result<(), ClientError> {
-        if owned.is_empty() {
-            return Ok(());
-        }
-        self.merge(self.memory.retain(owned)).await
-    }
-
-    async fn persist_one(&self, queue: &MessageQueue) -> Result<(), ClientError> {
-        match self.memory.get(queue) {
-            Some(offset) => self.merge(vec![(queue.clone(), offset)]).await,
-            None => Ok(()),
-        }
-    }
-
-    fn forget(&self, queue: &MessageQueue) {
-        self.memory.forget(queue);
+    async fn keep(&self, queue: &MessageQueue, offset: QueueOffset) -> Result<(), ClientError> {
+        self.merge([(queue.clone(), offset)].into()).await
     }
 }
 

@@ -19,6 +19,7 @@ fn at(offset: i64) -> Option<QueueOffset> {
 
 /// `again` opens the same store anew, with nothing in memory.
 async fn suite<S: OffsetStore>(again: impl Fn() -> S) {
+    let again = || Progress::new(Arc::new(again()));
     let store = again();
     store.load().await.unwrap();
     let (one, two) = (queue(1), queue(2));
@@ -39,16 +40,21 @@ async fn suite<S: OffsetStore>(again: impl Fn() -> S) {
     store.update(&two, QueueOffset(9), true);
     store.persist(std::slice::from_ref(&one)).await.unwrap();
     assert_eq!(store.memory(&two), None, "not held any more");
-    assert_eq!(store.read(&two).await.unwrap(), at(8), "and written before it was given up only");
-    assert_eq!(store.memory(&two), at(8), "what was read is in memory");
+    assert_eq!(again().read(&two).await.unwrap(), at(8), "and written before it was given up only");
+    assert_eq!(store.read(&two).await.unwrap(), at(9), "what was not written comes back");
+    assert_eq!(store.memory(&two), at(9), "what was read is in memory");
 
     store.update(&two, QueueOffset(10), true);
     store.persist_one(&two).await.unwrap();
     assert_eq!(store.memory(&one), at(4), "the others stay");
-    store.forget(&two);
+    store.let_go(&two);
     assert_eq!(store.memory(&two), None);
     store.persist_one(&two).await.unwrap();
     assert_eq!(again().read(&two).await.unwrap(), at(10));
+
+    store.update(&two, QueueOffset(20), true);
+    store.forget(&two);
+    assert_eq!(store.read(&two).await.unwrap(), at(10), "what goes on elsewhere is not remembered");
 
     store.update_and_freeze(&one, QueueOffset(2));
     store.update(&one, QueueOffset(7), false);
@@ -56,11 +62,11 @@ async fn suite<S: OffsetStore>(again: impl Fn() -> S) {
     assert_eq!(store.memory(&one), at(2), "frozen");
     assert_eq!(store.read(&one).await.unwrap(), at(4));
     assert_eq!(store.memory(&one), at(2), "frozen against reading as well");
-    assert_eq!(store.snapshot(), [(one.clone(), QueueOffset(2))].into());
+    assert_eq!(store.snapshot()[&one], QueueOffset(2));
     store.persist_one(&one).await.unwrap();
-    store.forget(&one);
+    store.let_go(&one);
     store.update(&one, QueueOffset(7), true);
-    assert_eq!(store.memory(&one), at(7), "forgotten, so free again");
+    assert_eq!(store.memory(&one), at(7), "let go, so free again");
     assert_eq!(again().read(&one).await.unwrap(), at(2));
 }
 
@@ -90,7 +96,7 @@ async fn progress_is_kept_in_a_file() {
     let path = dir.path().join("10.0.0.7@test/g/offsets.json");
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains("\"offsetTable\":{"), "{text}");
-    let loaded = LocalFileOffsets::new(&stage.instance, "g");
+    let loaded = Progress::new(Arc::new(LocalFileOffsets::new(&stage.instance, "g")));
     loaded.load().await.unwrap();
     assert_eq!(loaded.snapshot(), [(queue(1), QueueOffset(2)), (queue(2), QueueOffset(10))].into());
 }
@@ -98,7 +104,7 @@ async fn progress_is_kept_in_a_file() {
 #[tokio::test]
 async fn an_unknown_position_is_an_error_and_changes_nothing() {
     let stage = Stage::new(|_| {});
-    let store = RemoteOffsets::new(&stage.instance, "g");
+    let store = Progress::new(Arc::new(RemoteOffsets::new(&stage.instance, "g")));
     store.update(&queue(0), QueueOffset(5), true);
     let code = request_code::QUERY_CONSUMER_OFFSET;
     for answer in [
@@ -123,13 +129,15 @@ async fn an_unknown_position_is_an_error_and_changes_nothing() {
 async fn a_damaged_file_gives_way_to_the_one_before_and_then_to_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::new(|config| config.local_offset_store_dir = Some(dir.path().to_owned()));
-    let store = LocalFileOffsets::new(&stage.instance, "g");
+    let file = Arc::new(LocalFileOffsets::new(&stage.instance, "g"));
+    let path = file.path().to_owned();
+    let store = Progress::new(file);
     let disk = Arc::clone(&stage.instance.world().disk);
-    disk.create_dir(store.path().parent().unwrap()).unwrap();
+    disk.create_dir(path.parent().unwrap()).unwrap();
     // As the Java client lays it out.
     let java = "{\n\t\"offsetTable\":{{\n\t\t\t\"brokerName\":\"broker-a\",\n\t\t\t\"queueId\":1,\n\
                 \t\t\t\"topic\":\"T\"\n\t\t}:12\n\t}\n}";
-    disk.write(store.path(), b"{\"offsetTa").unwrap();
+    disk.write(&path, b"{\"offsetTa").unwrap();
     let error = store.load().await.unwrap_err();
     assert!(error.to_string().starts_with("readLocalOffset Exception, maybe fastjson"), "{error}");
     assert!(store.read(&queue(1)).await.is_err());
@@ -137,11 +145,48 @@ async fn a_damaged_file_gives_way_to_the_one_before_and_then_to_an_error() {
     store.update(&queue(2), QueueOffset(1), true);
     assert!(store.persist(&[queue(2)]).await.is_err(), "what cannot be read is not overwritten");
 
-    disk.write(&store.path().with_extension("json.bak"), java.as_bytes()).unwrap();
+    disk.write(&path.with_extension("json.bak"), java.as_bytes()).unwrap();
     store.load().await.unwrap();
     assert_eq!(store.memory(&queue(1)), at(12));
     assert_eq!(store.memory(&queue(2)), at(1));
-    let store: Arc<dyn OffsetStore> = Arc::new(store);
     store.persist(&[queue(2)]).await.unwrap();
     assert_eq!(store.read(&queue(1)).await.unwrap(), at(12), "queues stay in the file");
+}
+
+/// INV-22 and INV-23: what was finished while the broker was away counts when the queue comes back,
+/// but never against somebody who has set the group back.
+#[tokio::test]
+async fn what_could_not_be_written_comes_back_with_its_queue_unless_the_store_was_reset() {
+    for (stored_at_first, stored_later, resumed) in [
+        (Some(10), Some(10), Some(50)),
+        (Some(10), Some(30), Some(50)),
+        (Some(10), Some(90), Some(90)),
+        (Some(10), Some(5), Some(5)),
+        (Some(10), None, None),
+        (None, None, Some(50)),
+        (None, Some(20), Some(50)),
+    ] {
+        let stage = Stage::new(|_| {});
+        let set = |stored: Option<i64>| {
+            let mut offsets = stage.cluster.offsets.lock();
+            offsets.remove(&queue(1));
+            offsets.extend(stored.map(|offset| (queue(1), offset)));
+        };
+        let progress = Progress::new(Arc::new(RemoteOffsets::new(&stage.instance, "g")));
+        set(stored_at_first);
+        progress.read(&queue(1)).await.unwrap();
+        progress.update(&queue(1), QueueOffset(50), true);
+        stage.cluster.down.lock().insert(crate::testing::A0.into());
+        progress.persist_one(&queue(1)).await.unwrap_err();
+        progress.let_go(&queue(1));
+        progress.read(&queue(1)).await.unwrap_err();
+        stage.cluster.down.lock().clear();
+        set(stored_later);
+        let resumed = resumed.map(QueueOffset);
+        for _ in 0..2 {
+            let read = progress.read(&queue(1)).await.unwrap();
+            assert_eq!(read, resumed, "{stored_at_first:?} {stored_later:?}");
+        }
+        assert_eq!(progress.memory(&queue(1)), resumed);
+    }
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rmq_client_core::RemoteOffsets;
 use rmq_client_push::{
     ClientConfig, ClientError, ConsumeContext, ConsumeFrom, Messages, OffsetStore, OrderlyOutcome,
-    PushConsumer, PushSettings,
+    Positions, PushConsumer, PushSettings,
 };
 use rmq_message::record::{NewRecord, Placement};
 use rmq_message::{MessageQueue, MessageView, PhysicalOffset, QueueOffset, Timestamp};
@@ -300,35 +300,17 @@ struct Fragile {
 
 #[async_trait::async_trait]
 impl OffsetStore for Fragile {
-    async fn load(&self) -> Result<(), ClientError> {
-        self.inner.load().await
-    }
     async fn read(&self, queue: &MessageQueue) -> Result<Option<QueueOffset>, ClientError> {
         let order = Ordering::Relaxed;
         let left = self.panics_left.fetch_update(order, order, |left| left.checked_sub(1));
         assert!(left.is_err(), "on purpose");
         self.inner.read(queue).await
     }
-    fn memory(&self, queue: &MessageQueue) -> Option<QueueOffset> {
-        self.inner.memory(queue)
+    async fn write(&self, positions: Positions) -> Result<(), ClientError> {
+        self.inner.write(positions).await
     }
-    fn snapshot(&self) -> BTreeMap<MessageQueue, QueueOffset> {
-        self.inner.snapshot()
-    }
-    fn update(&self, queue: &MessageQueue, offset: QueueOffset, increase_only: bool) {
-        self.inner.update(queue, offset, increase_only);
-    }
-    fn update_and_freeze(&self, queue: &MessageQueue, offset: QueueOffset) {
-        self.inner.update_and_freeze(queue, offset);
-    }
-    async fn persist(&self, owned: &[MessageQueue]) -> Result<(), ClientError> {
-        self.inner.persist(owned).await
-    }
-    async fn persist_one(&self, queue: &MessageQueue) -> Result<(), ClientError> {
-        self.inner.persist_one(queue).await
-    }
-    fn forget(&self, queue: &MessageQueue) {
-        self.inner.forget(queue);
+    async fn keep(&self, queue: &MessageQueue, offset: QueueOffset) -> Result<(), ClientError> {
+        self.inner.keep(queue, offset).await
     }
 }
 

@@ -420,7 +420,7 @@ impl Script {
     }
 }
 
-fn route(topic: &str, state: &State) -> Option<TopicRoute> {
+pub(crate) fn route(topic: &str, state: &State) -> Option<TopicRoute> {
     let count = state.queues.keys().filter(|(name, _)| name == topic).count();
     let count = i32::try_from(count).unwrap();
     (count > 0).then(|| TopicRoute {
