@@ -59,6 +59,8 @@ pub struct BrokerConfig {
     pub short_polling_time_mills: u64,
     /// Most messages of one pull.
     pub pull_batch_max_message_count: usize,
+    /// Whether consumers may filter by conditions over properties (SQL92).
+    pub enable_property_filter: bool,
     /// Between registrations at the name servers; 10,000 to 60,000 take effect.
     pub register_name_server_period: u64,
     /// Longest wait for a name server.
@@ -106,6 +108,7 @@ impl Default for BrokerConfig {
             long_polling_enable: true,
             short_polling_time_mills: 1000,
             pull_batch_max_message_count: 160,
+            enable_property_filter: false,
             register_name_server_period: 30_000,
             register_broker_timeout_mills: 24_000,
             notify_consumer_ids_changed_enable: true,

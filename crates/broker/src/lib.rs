@@ -17,7 +17,7 @@
 //! | `registrar` | the name servers' knowledge of this broker |
 //! | `limits` | bounds of what peers can make it hold |
 //!
-//! Absent by intention: transactions, timers of any length, pop, SQL92 filters and replicas are not
+//! Absent by intention: transactions, timers of any length, pop and replicas are not
 //! served by this version; such requests are refused, never half served.
 
 #![expect(

@@ -34,6 +34,9 @@ struct Args {
     /// Tags separated by `||`.
     #[arg(long, default_value = "*")]
     expr: String,
+    /// A condition over properties (SQL92) in place of tags.
+    #[arg(long)]
+    sql: Option<String>,
     /// Consume each queue in order.
     #[arg(long)]
     orderly: bool,
@@ -91,7 +94,6 @@ async fn main() -> anyhow::Result<()> {
     let mut builder = PushConsumer::builder()
         .namesrv(&args.namesrv)
         .group(args.group)
-        .subscribe(args.topic, args.expr)
         .consume_from(ConsumeFrom::FirstOffset)
         .consume_threads(args.threads)
         .on_assignment(|topic, queues| {
@@ -99,6 +101,10 @@ async fn main() -> anyhow::Result<()> {
                 queues.iter().map(|queue| format!("{}:{}", queue.broker_name, queue.queue_id));
             say(&format!("ASSIGNED {topic} [{}]", queues.collect::<Vec<_>>().join(",")));
         });
+    builder = match args.sql {
+        Some(condition) => builder.subscribe_sql(args.topic, condition),
+        None => builder.subscribe(args.topic, args.expr),
+    };
     if args.broadcast {
         builder = builder.message_model(MessageModel::Broadcasting);
     }

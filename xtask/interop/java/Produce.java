@@ -66,6 +66,10 @@ public final class Produce {
         String key = options.text("key-prefix", "m") + "-" + i;
         byte[] body = Options.body(key, options.number("body-size", 0));
         Message message = new Message(topic, options.text("tag", ""), key, body);
+        if (options.on("property")) {
+            String[] pair = options.need("property").split("=", 2);
+            message.putUserProperty(pair[0], pair[1]);
+        }
         if (options.on("delay-level")) {
             message.setDelayTimeLevel(options.number("delay-level", 0));
         }

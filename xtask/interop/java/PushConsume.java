@@ -3,6 +3,7 @@ import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Collectors;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
@@ -27,7 +28,11 @@ public final class PushConsume {
         consumer.setConsumeThreadMax(options.number("threads", 4));
         consumer.setMessageModel(options.on("broadcast") ? MessageModel.BROADCASTING : MessageModel.CLUSTERING);
         consumer.setMessageQueueListener((topic, all, mine) -> Options.say("ASSIGNED " + topic + " " + queues(mine)));
-        consumer.subscribe(options.need("topic"), options.text("expr", "*"));
+        if (options.on("sql")) {
+            consumer.subscribe(options.need("topic"), MessageSelector.bySql(options.need("sql")));
+        } else {
+            consumer.subscribe(options.need("topic"), options.text("expr", "*"));
+        }
         if (options.on("orderly")) {
             consumer.registerMessageListener((MessageListenerOrderly) (messages, context) ->
                 taken(messages, toFail) ? ConsumeOrderlyStatus.SUCCESS : ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT);

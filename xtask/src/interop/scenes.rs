@@ -61,6 +61,12 @@ pub(super) const SCENES: &[Scene] = &[
     long("tags-ours", "tags with equal hashes, our consumer on Apache's broker", |stage| {
         exchange::tags(stage, Apache, Ours)
     }),
+    quick("sql-java", "Java's conditions over properties, answered by our broker", |stage| {
+        exchange::conditions(stage, Ours, Apache)
+    }),
+    long("sql-ours", "our conditions over properties, answered by Apache's broker", |stage| {
+        exchange::conditions(stage, Apache, Ours)
+    }),
     long(
         "broadcast",
         "each of two Java broadcast consumers gets all from our broker",

@@ -15,6 +15,7 @@ use crate::config::{BrokerConfig, ConfigError, Live};
 use crate::consumer_registry::ConsumerRegistry;
 use crate::delay::{Bells, DelayDelivery, DelayProgress, Levels};
 use crate::document::Files;
+use crate::filter::Filters;
 use crate::group_table::GroupTable;
 use crate::hold::HoldService;
 use crate::identity::Identity;
@@ -46,6 +47,7 @@ pub(super) struct Parts {
     pub(super) consumers: Arc<ConsumerRegistry>,
     pub(super) producers: Arc<ProducerRegistry>,
     pub(super) holds: Arc<HoldService>,
+    pub(super) filters: Arc<Filters>,
     pub(super) bells: Arc<Bells>,
     pub(super) stats: Arc<Stats>,
     pub(super) publication: Arc<Publication>,
@@ -80,6 +82,7 @@ impl Parts {
             consumers: Arc::default(),
             producers: Arc::default(),
             holds: Arc::default(),
+            filters: Arc::new(Filters::new(config.enable_property_filter)),
             bells: Arc::new(Bells::new(&levels)),
             stats: Arc::default(),
             publication: Arc::new(Publication::new()),

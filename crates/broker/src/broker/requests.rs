@@ -63,7 +63,7 @@ impl Requests {
             code::LOCK_BATCH_MQ => self.locks.lock(&request),
             code::UNLOCK_BATCH_MQ => self.locks.unlock(&request).into(),
             code::UNREGISTER_CLIENT => self.clients.unregister(peer, &request).into(),
-            code::CHECK_CLIENT_CONFIG => ClientRequests::check(&request).into(),
+            code::CHECK_CLIENT_CONFIG => self.clients.check(&request).into(),
             code::GET_MAX_OFFSET => self.offsets.max(&request).into(),
             code::GET_MIN_OFFSET => self.offsets.min(&request).into(),
             code::GET_EARLIEST_MSG_STORETIME => self.offsets.earliest(&request).into(),
@@ -107,6 +107,7 @@ fn pull(p: &Parts) -> PullRequests {
         consumers: Arc::clone(&p.consumers),
         store: Arc::clone(&p.store),
         holds: Arc::clone(&p.holds),
+        filters: Arc::clone(&p.filters),
         clock: p.clock(),
         stats: Arc::clone(&p.stats),
         count_max: p.config.pull_batch_max_message_count,
@@ -121,6 +122,7 @@ fn clients(p: &Parts) -> ClientRequests {
         groups: Arc::clone(&p.groups),
         consumers: Arc::clone(&p.consumers),
         producers: Arc::clone(&p.producers),
+        filters: Arc::clone(&p.filters),
         clock: p.clock(),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmq_message::subscription::TAGS_MAX;
+use rmq_message::subscription::{Subscription, TAGS_MAX};
 use rmq_message::{Timestamp, name, sys_flag};
 use rmq_remoting::protocol::client::{ConsumerIds, ConsumerList, ConsumersChanged};
 use rmq_remoting::protocol::heartbeat::{
@@ -15,6 +15,7 @@ use rmq_runtime::Clock;
 
 use crate::config::Live;
 use crate::consumer_registry::{Changed, Client, ConsumerRegistry, Joining};
+use crate::filter::{Filters, Unfiltered};
 use crate::group_table::GroupTable;
 use crate::limits;
 use crate::producer_registry::ProducerRegistry;
@@ -28,6 +29,7 @@ pub(crate) struct ClientRequests {
     pub(crate) groups: Arc<GroupTable>,
     pub(crate) consumers: Arc<ConsumerRegistry>,
     pub(crate) producers: Arc<ProducerRegistry>,
+    pub(crate) filters: Arc<Filters>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -117,14 +119,14 @@ impl ClientRequests {
     }
 
     /// Whether a filter can be served (46).
-    pub(crate) fn check(request: &RemotingCommand) -> Response {
+    pub(crate) fn check(&self, request: &RemotingCommand) -> Response {
         match request.payload::<CheckClientConfig>() {
             Ok(check) => {
-                let kind = &*check.subscription_data.expression_type;
-                if kind.is_empty() || kind == "TAG" {
-                    Response::ok()
-                } else {
-                    reply::filter_unserved(kind)
+                let subscription = Arc::new(Subscription::from(check.subscription_data));
+                match self.filters.of(&subscription) {
+                    Ok(_) | Err(Unfiltered::Unknown) => Response::ok(),
+                    Err(Unfiltered::Unserved) => reply::filter_unserved(subscription.kind.as_str()),
+                    Err(Unfiltered::Uncompilable(why)) => reply::filter_uncompilable(&why),
                 }
             }
             Err(error) => reply::failed(error),

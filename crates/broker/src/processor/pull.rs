@@ -16,7 +16,7 @@ use rmq_store::{MessageStore, QueueKey, ReadOutcome, ReadRequest, ReadStatus};
 
 use crate::config::Live;
 use crate::consumer_registry::{ConsumerRegistry, Membership};
-use crate::filter::TagFilter;
+use crate::filter::{Filters, QueueFilter, Unfiltered};
 use crate::group_table::{Group, GroupTable};
 use crate::hold::{HoldRequest, HoldService, Wake};
 use crate::identity::Identity;
@@ -39,6 +39,7 @@ pub(crate) struct PullRequests {
     pub(crate) consumers: Arc<ConsumerRegistry>,
     pub(crate) store: Arc<dyn MessageStore>,
     pub(crate) holds: Arc<HoldService>,
+    pub(crate) filters: Arc<Filters>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) count_max: usize,
@@ -50,7 +51,7 @@ pub(crate) struct PullRequests {
 struct Admitted {
     topic: Topic,
     group: Group,
-    subscription: Arc<Subscription>,
+    filter: QueueFilter,
 }
 
 /// How a look at the queue ended.
@@ -176,10 +177,8 @@ impl PullRequests {
             count_max: count,
             bytes_max: bytes.filter(|max| *max > 0).unwrap_or(BYTES_MAX).min(BYTES_MAX),
         };
-        let outcome = self
-            .store
-            .read(&read, &TagFilter(&admitted.subscription))
-            .map_err(|error| reply::read_failed(&error))?;
+        let outcome =
+            self.store.read(&read, &admitted.filter).map_err(|error| reply::read_failed(&error))?;
         let (status, next) = (outcome.status, outcome.next_offset);
         // A held pull has passed over messages that it does not want: the client must learn it.
         let passed = from.is_some_and(|from| from.0 != header.queue_offset);
@@ -248,15 +247,21 @@ impl PullRequests {
                 remote,
             ));
         }
-        let subscription = if header.sys_flag & sys_flag::pull::SUBSCRIPTION != 0 {
-            carried(header)?
-        } else {
-            self.registered(peer, header, group)?
+        let is_carried = header.sys_flag & sys_flag::pull::SUBSCRIPTION != 0;
+        let subscription =
+            if is_carried { carried(header)? } else { self.registered(peer, header, group)? };
+        let filter = match self.filters.of(&subscription) {
+            Ok(filter) => filter,
+            Err(Unfiltered::Unserved) => {
+                return Err(reply::filter_unserved(subscription.kind.as_str()));
+            }
+            // As Apache: a condition that a pull brings is not checked, one of a member is.
+            Err(_) if is_carried => QueueFilter::Everything,
+            Err(Unfiltered::Uncompilable(_) | Unfiltered::Unknown) => {
+                return Err(reply::filter_missing());
+            }
         };
-        match &subscription.kind {
-            ExpressionType::Tag => Ok(Admitted { topic, group, subscription }),
-            kind => Err(reply::filter_unserved(kind.as_str())),
-        }
+        Ok(Admitted { topic, group, filter })
     }
 
     /// The subscription of the member that pulls.
@@ -310,7 +315,11 @@ fn carried(header: &PullMessage<'_>) -> Result<Arc<Subscription>, Response> {
     let subscription = match ExpressionType::parse(header.expression_type) {
         ExpressionType::Tag => Subscription::tags(header.topic, text, version)
             .map_err(|_| reply::subscription_unparsable())?,
-        kind => return Err(reply::filter_unserved(kind.as_str())),
+        kind => Subscription {
+            expression: text.into(),
+            kind,
+            ..Subscription::all(header.topic, version)
+        },
     };
     Ok(Arc::new(subscription))
 }

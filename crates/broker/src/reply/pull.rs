@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use rmq_filter::CompileError;
 use rmq_remoting::{Response, response_code as code};
 use rmq_store::{ReadError, ReadStatus};
 
@@ -97,6 +98,18 @@ pub(crate) fn subscription_unparsable() -> Response {
 
 pub(crate) fn filter_unserved(kind: &str) -> Response {
     failed(format_args!("The broker does not support consumer to filter message by {}", echo(kind)))
+}
+
+pub(crate) fn filter_missing() -> Response {
+    Response::error(
+        code::FILTER_DATA_NOT_EXIST,
+        "The broker's consumer filter data is not exist!Your expression may be wrong!",
+    )
+}
+
+/// The answer to the question whether a condition compiles.
+pub(crate) fn filter_uncompilable(why: &CompileError) -> Response {
+    Response::error(code::SUBSCRIPTION_PARSE_FAILED, format!("Invalid MessageSelector. {why}"))
 }
 
 pub(crate) fn too_many_holds() -> Response {

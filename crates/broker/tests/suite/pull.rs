@@ -300,6 +300,68 @@ async fn filters_that_are_not_served_are_refused() {
 }
 
 #[tokio::test]
+async fn a_condition_over_properties_chooses_among_messages_also_while_a_pull_is_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = rmq_broker::BrokerConfig { enable_property_filter: true, ..config(dir.path()) };
+    let fixture = Fixture::start(config);
+    for size in 1..=4 {
+        fixture.send("Orders", &size.to_string(), &format!("size\u{1}{size}\u{2}")).await;
+    }
+    let sql = PullMessage {
+        subscription: Some("size > 2 AND missing IS NULL"),
+        expression_type: Some("SQL92"),
+        ..held("Orders", 0, 0)
+    };
+    assert_eq!(bodies(&fixture.ask(sql.to_command()).await), ["3", "4"]);
+
+    let waiting = PullMessage { queue_offset: 4, ..sql };
+    let sending = async {
+        fixture.send("Orders", "small", "size\u{1}1\u{2}").await;
+        fixture.send("Orders", "large", "size\u{1}7\u{2}").await;
+    };
+    let (found, ()) = tokio::join!(fixture.ask(waiting.to_command()), sending);
+    assert_eq!(bodies(&found), ["large"]);
+
+    // As Apache: what a pull brings and does not compile lets everything pass.
+    let wrong = PullMessage { subscription: Some("size >"), ..sql };
+    assert_eq!(bodies(&fixture.ask(wrong.to_command()).await).len(), 6);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_member_whose_condition_does_not_compile_is_told_before_and_when_it_pulls() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = rmq_broker::BrokerConfig { enable_property_filter: true, ..config(dir.path()) };
+    let fixture = Fixture::start(config);
+    fixture.send("Orders", "a", "size\u{1}3\u{2}").await;
+    let subscription = |text: &str| Subscription::sql("Orders", text, Timestamp(1)).unwrap();
+    for (text, checked, pulled) in [("size = 3", 0, 0), ("size = NULL", 23, 27)] {
+        let check = rmq_remoting::protocol::heartbeat::CheckClientConfig {
+            client_id: "c".into(),
+            group: "GC".into(),
+            subscription_data: (&subscription(text)).into(),
+            namespace: None,
+        };
+        assert_eq!(fixture.ask(check.to_command()).await.code, checked, "{text}");
+        let member = fixture.connect();
+        let group = ConsumerGroup {
+            group_name: "GC".into(),
+            subscription_data_set: vec![(&subscription(text)).into()],
+            ..ConsumerGroup::default()
+        };
+        let beat = Heartbeat {
+            client_id: "c".into(),
+            consumer_data_set: vec![group],
+            ..Heartbeat::default()
+        };
+        assert_eq!(ask(&member, beat.to_command()).await.code, 0);
+        let as_member = PullMessage { sys_flag: 0, sub_version: 1, ..pull("Orders", 0, 0) };
+        assert_eq!(ask(&member, as_member.to_command()).await.code, pulled, "{text}");
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test]
 async fn a_deleted_topic_begins_anew() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::start(config(dir.path()));

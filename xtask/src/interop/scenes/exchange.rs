@@ -125,6 +125,35 @@ pub(super) fn tags(stage: &mut Stage<'_>, servers: Side, consumer: Side) -> Resu
     wide.stop()
 }
 
+/// A consumer with a condition gets what satisfies it, and nothing else.
+pub(super) fn conditions(stage: &mut Stage<'_>, servers: Side, consumer: Side) -> Result<()> {
+    let cluster = stage.cluster(servers)?;
+    let name_server = cluster.address();
+    let mut send = |size: &str| {
+        let sends = Sends::new("Sized", &format!("size{size}"), 20);
+        let property = format!("size={size}");
+        stage.produce(Side::Apache, name_server, &sends.with(&["--property", &property]))
+    };
+    let (small, medium, large) = (send("2")?, send("10")?, send("300")?);
+    let condition =
+        |sql: &str| Wants::new(&format!("sized_{}", sql.len()), "Sized").with(&["--sql", sql]);
+    let between = stage.consume(
+        consumer,
+        name_server,
+        &condition("size BETWEEN 3 AND 300 AND color IS NULL"),
+    )?;
+    let listed = stage.consume(consumer, name_server, &condition("size IN ('2', '10')"))?;
+    let upper: Vec<Sent> = medium.iter().cloned().chain(large).collect();
+    let lower: Vec<Sent> = small.into_iter().chain(medium).collect();
+    await_all(&[&between], &upper, WITHIN)?;
+    await_all(&[&listed], &lower, WITHIN)?;
+    thread::sleep(QUIET);
+    expect_same(&upper, &between.got())?;
+    expect_same(&lower, &listed.got())?;
+    between.stop()?;
+    listed.stop()
+}
+
 /// Batches keep their offsets; a delayed message comes after its time and not much later.
 pub(super) fn batch_and_delay(stage: &mut Stage<'_>, servers: Side) -> Result<()> {
     let cluster = stage.cluster(servers)?;
