@@ -4,6 +4,8 @@ pub(crate) mod clients;
 pub(crate) mod config;
 pub(crate) mod groups;
 pub(crate) mod offsets;
+pub(crate) mod queues;
+pub(crate) mod runtime;
 pub(crate) mod stats;
 pub(crate) mod topics;
 

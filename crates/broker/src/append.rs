@@ -11,7 +11,7 @@ use rmq_store::{AppendError, AppendReceipt, FlushDiskType, MessageStore, QueueKe
 
 use crate::config::BrokerConfig;
 use crate::reply;
-use crate::stats::{Count, Stats};
+use crate::stats::Stats;
 
 /// Longest wait for a changed table to be saved before the request that changed it is answered.
 pub(crate) const SAVE_WAIT: Duration = Duration::from_secs(3);
@@ -69,8 +69,7 @@ impl Appender {
             return Err(AppendError::TooLarge { len: longest, max: self.body_max });
         }
         let receipt = self.store.append(queue, records)?;
-        self.stats.add(Count::Put, records.len() as u64);
-        self.stats.add(Count::PutBytes, receipt.end - receipt.physical_offset);
+        self.stats.put(&queue.topic, records.len(), receipt.end - receipt.physical_offset);
         Ok(receipt)
     }
 

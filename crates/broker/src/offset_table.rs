@@ -203,6 +203,14 @@ impl OffsetTable {
         names
     }
 
+    /// The committed positions of a group on a topic, by queue.
+    pub(crate) fn queues_of(&self, group: &str, topic: &str) -> Vec<(i32, i64)> {
+        let groups = self.groups.read();
+        let queues = groups.by_group.get(group).and_then(|topics| topics.get(topic));
+        let queues = queues.into_iter().flatten();
+        queues.filter_map(|(queue_id, position)| Some((*queue_id, position.committed?))).collect()
+    }
+
     /// Copies the committed positions of one group on a topic to another group.
     pub(crate) fn copy(&self, from: &str, to: &str, topic: &str, now: Timestamp) {
         let mut groups = self.groups.write();

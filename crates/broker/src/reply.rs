@@ -5,6 +5,7 @@
 
 mod pull;
 mod send;
+mod unserved;
 
 use std::fmt::Display;
 
@@ -13,6 +14,7 @@ use rmq_remoting::{Response, response_code as code};
 
 pub(crate) use pull::*;
 pub(crate) use send::*;
+pub(crate) use unserved::*;
 
 use crate::limits::echo;
 

@@ -19,6 +19,7 @@ pub mod offset;
 pub mod pop;
 pub mod pull;
 pub mod query;
+pub mod queue;
 pub mod register;
 pub mod route;
 pub mod send;

@@ -20,6 +20,7 @@ use crate::offset_table::OffsetTable;
 use crate::processor::offset::{answer, read};
 use crate::queue_lock::LockTable;
 use crate::reply;
+use crate::stats::Stats;
 use crate::topic_table::TopicTable;
 
 /// Serves them.
@@ -29,6 +30,7 @@ pub(crate) struct GroupAdmin {
     pub(crate) groups: Arc<GroupTable>,
     pub(crate) offsets: Arc<OffsetTable>,
     pub(crate) locks: Arc<LockTable>,
+    pub(crate) stats: Arc<Stats>,
     /// Deletes the retry topic of a deleted group.
     pub(crate) topic_admin: Arc<TopicAdmin>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -83,6 +85,7 @@ impl GroupAdmin {
         let change = self.groups.remove(&group, Timestamp::from(self.clock.wall()));
         self.offsets.forget_group(&group);
         self.locks.forget_group(&group);
+        self.stats.forget_group(&group);
         let retry = name::retry_topic(&group);
         let forget = self.topics.find(&retry).map(|_| self.topic_admin.forget(&retry));
         let saved = change.map(|change| self.groups.changes().saved(change));

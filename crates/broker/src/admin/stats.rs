@@ -1,30 +1,29 @@
-//! Numbers for tools: 28, 202, 203, 204, 208, 300, 315, 328, 343, 345.
+//! Numbers for tools: 202, 203, 204, 208, 300, 315, 317, 328, 343, 345.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rmq_message::{CompactString, MessageQueue, QueueOffset, Timestamp};
+use rmq_message::{CompactString, MessageQueue, QueueOffset};
 use rmq_remoting::protocol::client::{ConsumerConnections, ProducerConnections};
 use rmq_remoting::protocol::heartbeat::TopicSubscription;
-use rmq_remoting::protocol::kv::KvTable;
 use rmq_remoting::protocol::stats::{
-    ConsumeStats, GetConsumeStats, GetTopicStats, GroupList, GroupOffset, GroupSubscription,
-    QuerySubscription, TopicOffset, TopicStatsTable, ViewBrokerStats, WhoConsumes,
+    AllConsumeStats, ConsumeStats, GetAllConsumeStats, GetConsumeStats, GetTopicStats, GroupList,
+    GroupOffset, GroupSubscription, QuerySubscription, TopicOffset, TopicStatsTable,
+    ViewBrokerStats, WhoConsumes,
 };
 use rmq_remoting::protocol::topic::{TopicList, TopicsByConsumer};
 use rmq_remoting::{RemotingCommand, Reply, Response};
-use rmq_runtime::{Clock, Monotonic, Tasks};
-use rmq_store::{MessageStore, QueueKey, StoreAdmin};
+use rmq_runtime::Tasks;
+use rmq_store::{MessageStore, QueueKey};
 
 use crate::consumer_registry::ConsumerRegistry;
-use crate::delay::{DelayProgress, Levels};
-use crate::hold::HoldService;
+use crate::group_table::GroupTable;
 use crate::identity::Identity;
 use crate::offset_table::{OffsetTable, Place};
 use crate::processor::offset::{answer, blocking, read, store_time};
 use crate::producer_registry::ProducerRegistry;
 use crate::reply;
-use crate::stats::{Count, Stats};
+use crate::stats::Stats;
 use crate::topic_table::TopicTable;
 
 /// Serves them.
@@ -35,22 +34,10 @@ pub(crate) struct StatsAdmin {
     pub(crate) offsets: Arc<OffsetTable>,
     pub(crate) consumers: Arc<ConsumerRegistry>,
     pub(crate) producers: Arc<ProducerRegistry>,
-    pub(crate) holds: Arc<HoldService>,
-    pub(crate) delays: Arc<DelayProgress>,
-    pub(crate) levels: Levels,
+    pub(crate) groups: Arc<GroupTable>,
     pub(crate) store: Arc<dyn MessageStore>,
-    pub(crate) admin: Arc<dyn StoreAdmin>,
     pub(crate) stats: Arc<Stats>,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
-    pub(crate) started: Started,
-}
-
-/// When the broker has started.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Started {
-    pub(crate) wall: Timestamp,
-    pub(crate) monotonic: Monotonic,
 }
 
 impl StatsAdmin {
@@ -65,7 +52,10 @@ impl StatsAdmin {
         };
         let this = self.clone();
         blocking(self.tasks.clone(), move || {
-            let mut table = TopicStatsTable::default();
+            let mut table = TopicStatsTable {
+                topic_put_tps: this.stats.put_rate(&asked.topic),
+                ..TopicStatsTable::default()
+            };
             for queue_id in 0..topic.queues() {
                 let queue = QueueKey::new(&asked.topic, queue_id);
                 let range = this.store.offsets(&queue);
@@ -124,20 +114,68 @@ impl StatsAdmin {
             if !subscribed.is_empty() && !subscribed.contains_key(&topic) {
                 continue;
             }
-            for queue_id in 0..found.read_queues {
-                let place = Place { group: &asked.consumer_group, topic: &topic, queue_id };
-                let queue = QueueKey::new(&topic, queue_id);
-                let consumer_offset = self.offsets.committed(place).unwrap_or(0);
-                let row = GroupOffset {
-                    broker_offset: self.store.offsets(&queue).end.0,
-                    consumer_offset,
-                    last_timestamp: self.time_before(&queue, QueueOffset(consumer_offset)),
-                    pull_offset: self.offsets.pulled(place).unwrap_or(0),
-                };
-                table.offset_table.insert(self.queue(&topic, queue_id), row);
-            }
+            self.add_topic(&asked.consumer_group, &topic, found.read_queues, &mut table);
         }
         Response::of(&table)
+    }
+
+    fn add_topic(&self, group: &str, topic: &str, queues: i32, table: &mut ConsumeStats) {
+        table.consume_tps += self.stats.get_rate(topic, group);
+        for queue_id in 0..queues {
+            let place = Place { group, topic, queue_id };
+            let queue = QueueKey::new(topic, queue_id);
+            let consumer_offset = self.offsets.committed(place).unwrap_or(0);
+            let row = GroupOffset {
+                broker_offset: self.store.offsets(&queue).end.0,
+                consumer_offset,
+                last_timestamp: self.time_before(&queue, QueueOffset(consumer_offset)),
+                pull_offset: self.offsets.pulled(place).unwrap_or(0),
+            };
+            table.offset_table.insert(self.queue(topic, queue_id), row);
+        }
+    }
+
+    /// How far all groups are (317).
+    pub(crate) fn all_groups(&self, request: &RemotingCommand) -> Reply {
+        let asked: GetAllConsumeStats = match read(request) {
+            Ok(asked) => asked,
+            Err(refused) => return Reply::Now(refused),
+        };
+        let this = self.clone();
+        blocking(self.tasks.clone(), move || {
+            let mut all = AllConsumeStats {
+                broker_addr: this.identity.address().to_string().into(),
+                ..AllConsumeStats::default()
+            };
+            for group in this.groups.snapshot().subscription_group_table.into_keys() {
+                let tables = this.group_tables(&group, asked.is_order);
+                for row in tables.iter().flat_map(|table| table.offset_table.values()) {
+                    all.total_diff += row.broker_offset.saturating_sub(row.consumer_offset);
+                    let in_flight = row.pull_offset.saturating_sub(row.consumer_offset);
+                    all.total_inflight_diff += in_flight.max(0);
+                }
+                all.consume_stats_list.push([(group, tables)].into());
+            }
+            Response::of(&all)
+        })
+    }
+
+    /// The progress of a group, a table for each of its topics.
+    fn group_tables(&self, group: &str, ordered_only: bool) -> Vec<ConsumeStats> {
+        let online = self.consumers.describe(group);
+        let subscribed = online.map(|online| online.subscription_table).unwrap_or_default();
+        let mut tables = Vec::new();
+        for topic in self.offsets.topics_of(group) {
+            let Some(found) = self.topics.find(&topic) else { continue };
+            let unwanted = !subscribed.is_empty() && !subscribed.contains_key(&topic);
+            if unwanted || (ordered_only && !found.order) {
+                continue;
+            }
+            let mut table = ConsumeStats::default();
+            self.add_topic(group, &topic, found.write_queues, &mut table);
+            tables.push(table);
+        }
+        tables
     }
 
     /// Connections of a consumer group (203).
@@ -194,67 +232,13 @@ impl StatsAdmin {
         }))
     }
 
-    /// One row of the statistics (315); none are kept by topic or group.
-    pub(crate) fn view(request: &RemotingCommand) -> Response {
-        answer(
-            read::<ViewBrokerStats>(request)
-                .map(|asked| reply::no_stats(&asked.stats_name, &asked.stats_key)),
-        )
-    }
-
-    /// The state of this broker (28).
-    pub(crate) fn runtime(&self) -> Response {
-        let status = self.admin.status();
-        let health = self.admin.health();
-        let up = self.clock.monotonic().since(self.started.monotonic).as_secs();
-        let count = |kind| self.stats.get(kind).to_string();
-        let mut rows: BTreeMap<String, String> = [
-            ("brokerActive", health.writable.to_string()),
-            ("brokerVersionDesc", "V5_5_0".to_owned()),
-            ("bootTimestamp", self.started.wall.to_string()),
-            (
-                "runtime",
-                format!(
-                    "[ {} days, {} hours, {} minutes, {} seconds ]",
-                    up / 86_400,
-                    up / 3_600 % 24,
-                    up / 60 % 60,
-                    up % 60
-                ),
-            ),
-            ("msgPutTotalYesterdayMorning", "0".to_owned()),
-            ("msgPutTotalTodayMorning", "0".to_owned()),
-            ("msgPutTotalTodayNow", count(Count::Put)),
-            ("msgGetTotalYesterdayMorning", "0".to_owned()),
-            ("msgGetTotalTodayMorning", "0".to_owned()),
-            ("msgGetTotalTodayNow", count(Count::Transferred)),
-            ("putMessageTimesTotal", count(Count::Put)),
-            ("putMessageFailedTimes", count(Count::PutFailed)),
-            ("putMessageSizeTotal", count(Count::PutBytes)),
-            ("putTps", self.stats.rates(&[Count::Put])),
-            ("getFoundTps", self.stats.rates(&[Count::Found])),
-            ("getMissTps", self.stats.rates(&[Count::Miss])),
-            ("getTotalTps", self.stats.rates(&[Count::Found, Count::Miss])),
-            ("getTransferredTps", self.stats.rates(&[Count::Transferred])),
-            ("dispatchBehindBytes", (status.max_physical - status.indexed_end).to_string()),
-            ("remainHowManyDataToFlush", format!("{} B", status.staged_end - status.durable_end)),
-            ("commitLogMinOffset", status.min_physical.to_string()),
-            ("commitLogMaxOffset", status.max_physical.to_string()),
-            ("commitLogDiskRatio", format!("{:?}", status.disk_used)),
-            ("consumeQueueDiskRatio", format!("{:?}", status.disk_used)),
-            ("heldPulls", self.holds.held().to_string()),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into();
-        for (level, _) in self.levels.iter() {
-            let queue = QueueKey::new(rmq_message::name::SCHEDULE_TOPIC, level - 1);
-            let max = self.store.offsets(&queue).end;
-            rows.insert(
-                format!("scheduleMessageOffset_{level}"),
-                format!("{},{max}", self.delays.get(level)),
-            );
-        }
-        let table = rows.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        Response::of(&KvTable { table })
+    /// One row of the statistics (315).
+    pub(crate) fn view(&self, request: &RemotingCommand) -> Response {
+        answer(read::<ViewBrokerStats>(request).and_then(|asked| {
+            let ViewBrokerStats { stats_name, stats_key } = asked;
+            let found = self.stats.view(&self.identity.cluster, &stats_name, &stats_key);
+            let found = found.ok_or_else(|| reply::no_stats(&stats_name, &stats_key))?;
+            Ok(Response::of(&found))
+        }))
     }
 }

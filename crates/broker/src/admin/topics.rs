@@ -21,6 +21,7 @@ use crate::processor::offset::{answer, read};
 use crate::queue_lock::LockTable;
 use crate::registrar::Publication;
 use crate::reply;
+use crate::stats::Stats;
 use crate::topic_table::{self, TopicTable};
 
 /// Serves them.
@@ -31,6 +32,7 @@ pub(crate) struct TopicAdmin {
     pub(crate) holds: Arc<HoldService>,
     pub(crate) admin: Arc<dyn StoreAdmin>,
     pub(crate) publication: Arc<Publication>,
+    pub(crate) stats: Arc<Stats>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
 }
@@ -130,6 +132,7 @@ impl TopicAdmin {
         let change = self.topics.remove(topic, Timestamp::from(self.clock.wall()));
         self.offsets.forget_topic(topic);
         self.locks.forget_topic(topic);
+        self.stats.forget_topic(topic);
         self.holds.wake_topic(topic);
         let saved = change.map(|change| self.topics.changes().saved(change));
         let (admin, tasks) = (Arc::clone(&self.admin), self.tasks.clone());

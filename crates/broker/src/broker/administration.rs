@@ -10,9 +10,12 @@ use crate::admin::clients::ClientAdmin;
 use crate::admin::config::ConfigAdmin;
 use crate::admin::groups::GroupAdmin;
 use crate::admin::offsets::OffsetAdmin;
-use crate::admin::stats::{Started, StatsAdmin};
+use crate::admin::queues::QueueAdmin;
+use crate::admin::runtime::{RuntimeAdmin, Started};
+use crate::admin::stats::StatsAdmin;
 use crate::admin::topics::TopicAdmin;
 use crate::processor::offset::OffsetRequests;
+use crate::reply;
 
 /// Those who serve them.
 pub(super) struct Administration {
@@ -20,6 +23,8 @@ pub(super) struct Administration {
     groups: GroupAdmin,
     moves: OffsetAdmin,
     stats: StatsAdmin,
+    queues: QueueAdmin,
+    runtime: RuntimeAdmin,
     config: ConfigAdmin,
     clients: ClientAdmin,
     offsets: OffsetRequests,
@@ -33,6 +38,8 @@ impl Administration {
             topics,
             moves: moves(p),
             stats: stats(p),
+            queues: queues(p),
+            runtime: runtime(p),
             config: ConfigAdmin {
                 config: p.config.clone(),
                 live: Arc::clone(&p.live),
@@ -69,20 +76,28 @@ impl Administration {
             code::CLONE_GROUP_OFFSET => self.moves.clone_group(request).into(),
             code::GET_TOPIC_STATS_INFO => self.stats.topic(request),
             code::GET_CONSUME_STATS => self.stats.group(request),
+            code::GET_BROKER_CONSUME_STATS => self.stats.all_groups(request),
+            code::QUERY_CONSUME_QUEUE => self.queues.entries(request),
+            code::QUERY_CONSUME_TIME_SPAN => self.queues.time_spans(request),
+            code::QUERY_CORRECTION_OFFSET => self.queues.corrections(request).into(),
+            code::GET_BROKER_HA_STATUS => self.runtime.replicas().into(),
+            // Concerns replicas only; a master answers that all is well.
+            code::RESET_MASTER_FLUSH_OFFSET => Response::ok().into(),
             code::GET_CONSUMER_CONNECTION_LIST => self.stats.consumers(request).into(),
             code::GET_PRODUCER_CONNECTION_LIST => self.stats.producers(request).into(),
             code::GET_ALL_PRODUCER_INFO => self.stats.all_producers().into(),
             code::QUERY_TOPIC_CONSUME_BY_WHO => self.stats.who_consumes(request).into(),
             code::QUERY_TOPICS_BY_CONSUMER => self.stats.topics_of(request).into(),
             code::QUERY_SUBSCRIPTION_BY_CONSUMER => self.stats.subscription(request).into(),
-            code::VIEW_BROKER_STATS_DATA => StatsAdmin::view(request).into(),
-            code::GET_BROKER_RUNTIME_INFO => self.stats.runtime().into(),
+            code::VIEW_BROKER_STATS_DATA => self.stats.view(request).into(),
+            code::GET_BROKER_RUNTIME_INFO => self.runtime.describe(),
             code::UPDATE_BROKER_CONFIG => self.config.update(request).into(),
             code::GET_BROKER_CONFIG => self.config.get().into(),
             code::GET_CONSUMER_RUNNING_INFO => self.clients.describe(request),
             code::CONSUME_MESSAGE_DIRECTLY => self.clients.consume(request),
             code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => self.clients.status(request),
-            other => Response::not_supported(other).into(),
+            code::SWITCH_TIMER_ENGINE => reply::timer_engine_fixed().into(),
+            other => reply::unserved(other).into(),
         }
     }
 }
@@ -95,6 +110,7 @@ fn topics(p: &Parts) -> TopicAdmin {
         holds: Arc::clone(&p.holds),
         admin: Arc::clone(&p.store_admin),
         publication: Arc::clone(&p.publication),
+        stats: Arc::clone(&p.stats),
         clock: p.clock(),
         tasks: p.tasks.clone(),
     }
@@ -107,6 +123,7 @@ fn groups(p: &Parts, topic_admin: &Arc<TopicAdmin>) -> GroupAdmin {
         groups: Arc::clone(&p.groups),
         offsets: Arc::clone(&p.offsets),
         locks: Arc::clone(&p.locks),
+        stats: Arc::clone(&p.stats),
         topic_admin: Arc::clone(topic_admin),
         clock: p.clock(),
     }
@@ -132,15 +149,39 @@ fn stats(p: &Parts) -> StatsAdmin {
         offsets: Arc::clone(&p.offsets),
         consumers: Arc::clone(&p.consumers),
         producers: Arc::clone(&p.producers),
+        groups: Arc::clone(&p.groups),
+        store: Arc::clone(&p.store),
+        stats: Arc::clone(&p.stats),
+        tasks: p.tasks.clone(),
+    }
+}
+
+fn queues(p: &Parts) -> QueueAdmin {
+    QueueAdmin {
+        identity: Arc::clone(&p.identity),
+        topics: Arc::clone(&p.topics),
+        offsets: Arc::clone(&p.offsets),
+        consumers: Arc::clone(&p.consumers),
+        store: Arc::clone(&p.store),
+        clock: p.clock(),
+        tasks: p.tasks.clone(),
+    }
+}
+
+fn runtime(p: &Parts) -> RuntimeAdmin {
+    RuntimeAdmin {
         holds: Arc::clone(&p.holds),
         delays: Arc::clone(&p.delays),
         levels: p.levels.clone(),
         store: Arc::clone(&p.store),
         admin: Arc::clone(&p.store_admin),
         stats: Arc::clone(&p.stats),
+        disk: Arc::clone(&p.world.disk),
+        dir: p.config.store_path_root_dir.clone(),
         clock: p.clock(),
         tasks: p.tasks.clone(),
         started: Started { wall: p.opened.0, monotonic: p.opened.1 },
+        accept_from: p.config.start_accept_send_request_time_stamp,
     }
 }
 

@@ -138,6 +138,7 @@ fn send_back(p: &Parts) -> SendBackRequests {
         levels: p.levels.clone(),
         clock: p.clock(),
         entropy: Arc::clone(&p.world.entropy),
+        stats: Arc::clone(&p.stats),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rmq_message::{QueueOffset, name};
+use rmq_message::{QueueOffset, Timestamp, name};
 use rmq_remoting::Invoker;
 use rmq_runtime::{ClockExt, OnFailure, Tasks, World};
 use rmq_store::{ArrivalListener, QueueKey};
@@ -130,7 +130,8 @@ impl Work {
     async fn sample(self: Arc<Self>) {
         let (clock, stop) = (&self.world.clock, self.tasks.stop_token());
         loop {
-            self.stats.sample(clock.monotonic());
+            let local = Timestamp::from(clock.wall()) + clock.utc_offset_ms();
+            self.stats.sample(clock.monotonic(), local);
             tokio::select! {
                 biased;
                 () = stop.requested() => return,

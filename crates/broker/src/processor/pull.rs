@@ -23,7 +23,7 @@ use crate::identity::Identity;
 use crate::limits;
 use crate::offset_table::{Backward, OffsetTable, Place};
 use crate::reply;
-use crate::stats::{Count, Stats};
+use crate::stats::{Count, Got, Stats};
 use crate::topic_table::{Topic, TopicTable};
 
 /// Most bytes of one answer; the store's own limits are far below.
@@ -177,6 +177,7 @@ impl PullRequests {
             count_max: count,
             bytes_max: bytes.filter(|max| *max > 0).unwrap_or(BYTES_MAX).min(BYTES_MAX),
         };
+        let began = self.clock.monotonic();
         let outcome =
             self.store.read(&read, &admitted.filter).map_err(|error| reply::read_failed(&error))?;
         let (status, next) = (outcome.status, outcome.next_offset);
@@ -190,12 +191,17 @@ impl PullRequests {
             ReadStatus::NoMatchedMessage => from.is_some() && next >= outcome.max_offset,
             status => reply::read_code(status, offset.0) == response_code::PULL_NOT_FOUND,
         };
-        let (kind, count) = match status {
-            ReadStatus::Found => (Count::Found, outcome.count),
-            _ => (Count::Miss, 0),
-        };
-        self.stats.add(kind, 1);
-        self.stats.add(Count::Transferred, count as u64);
+        match status {
+            ReadStatus::Found => self.stats.got(&Got {
+                topic: header.topic,
+                group: header.consumer_group,
+                queue_id: header.queue_id,
+                count: outcome.count,
+                bytes: outcome.bytes,
+                took: self.clock.monotonic().since(began),
+            }),
+            _ => self.stats.add(Count::Miss, 1),
+        }
         let mut response = self.respond(&admitted, outcome);
         response.code = reply::read_code(status, offset.0);
         let response = response.with_remark(reply::read_status(status));

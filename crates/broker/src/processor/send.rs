@@ -254,6 +254,7 @@ impl SendRequests {
         if header.reconsume_times <= max && !in_order {
             return Ok(target);
         }
+        self.stats.dead(header.topic, group);
         let topic = name::dlq_topic(group);
         let made =
             self.topics.provide(&topic, 1, 0, now).ok_or_else(|| reply::topic_unmade(&topic))?;

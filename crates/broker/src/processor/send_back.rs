@@ -17,6 +17,7 @@ use crate::document::Document;
 use crate::group_table::{Group, GroupTable};
 use crate::identity::Identity;
 use crate::reply;
+use crate::stats::Stats;
 use crate::topic_table::{Ensured, TopicTable};
 
 /// Delay level of a first retry that names none.
@@ -33,6 +34,7 @@ pub(crate) struct SendBackRequests {
     pub(crate) levels: Levels,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) stats: Arc<Stats>,
 }
 
 impl SendBackRequests {
@@ -66,7 +68,9 @@ impl SendBackRequests {
             .max_reconsume_times
             .filter(|_| request.version >= SEND_BACK_MAX_VERSION)
             .unwrap_or(group.retry_max);
+        self.stats.sent_back(message.topic, &asked.group);
         if message.reconsume_times >= max || asked.delay_level < 0 {
+            self.stats.dead(message.topic, &asked.group);
             let dead = self.provide(&name::dlq_topic(&asked.group), 1, 0, now)?;
             return self.store(&message, dead, 0, now);
         }

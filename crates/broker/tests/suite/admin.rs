@@ -8,7 +8,11 @@ use rmq_remoting::protocol::group::{
 };
 use rmq_remoting::protocol::offset::{AllConsumerOffsets, QueryConsumerOffset};
 use rmq_remoting::protocol::query::QueryMessage;
-use rmq_remoting::protocol::stats::{BrokerRuntime, GetConsumeStats, GetTopicStats, WhoConsumes};
+use rmq_remoting::protocol::queue::{QueryCorrection, QueryQueue, QueryTimeSpan};
+use rmq_remoting::protocol::stats::{
+    BrokerRuntime, GetAllConsumeStats, GetConsumeStats, GetReplicaStatus, GetTopicStats,
+    WhoConsumes,
+};
 use rmq_remoting::protocol::topic::{
     BrokerSystemTopics, CreateTopics, GetTopicConfig, TopicConfig, TopicsByConsumer,
 };
@@ -180,5 +184,108 @@ async fn unused_and_expired_files_can_be_cleaned() {
         assert_eq!(fixture.ask(RemotingCommand::request(code)).await.code, 0);
     }
     assert_eq!(bodies(&fixture.pull("Orders", 0, 0).await), ["x"]);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn tools_look_into_queues() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    for number in 0..40 {
+        fixture.send("Orders", &format!("{number}"), "TAGS\u{1}a\u{2}").await;
+    }
+    fixture.pull("Orders", 0, 0).await;
+    let ask = |index, group: Option<&str>| QueryQueue {
+        topic: "Orders".into(),
+        queue_id: 0,
+        index,
+        count: 39,
+        consumer_group: group.map(Into::into),
+    };
+    // More than one read of the store, and a range that ends with the queue.
+    let all = fixture.call(&ask(0, None)).await;
+    assert_eq!((all.min_queue_index, all.max_queue_index, all.queue_data.len()), (0, 40, 39));
+    assert!(all.queue_data.iter().all(|entry| entry.tags_code == 97 && !entry.eval));
+    assert_eq!(all.queue_data[0].physic_offset, 0);
+    assert_eq!(all.queue_data[1].physic_offset, i64::from(all.queue_data[0].physic_size));
+    let last = fixture.call(&ask(38, Some("nobody"))).await;
+    assert_eq!(last.queue_data.len(), 2);
+    assert_eq!(last.filter_data.as_deref(), Some("nobody@Orders is not online!"));
+    let beyond = fixture.ask(ask(99, None).to_command()).await;
+    assert_eq!((beyond.code, beyond.remark()), (0, "Index 99 of 0@Orders is not exist!"));
+    let nowhere = QueryQueue { queue_id: 77, ..ask(0, None) };
+    assert_eq!(fixture.ask(nowhere.to_command()).await.remark(), "77@Orders is not exist!");
+
+    let spans = QueryTimeSpan { topic: "Orders".into(), group: "GC".into() };
+    let spans = fixture.call(&spans).await.consume_time_span_set;
+    assert_eq!(spans.len(), 4);
+    assert!(spans[0].min_time_stamp > 0 && spans[0].max_time_stamp >= spans[0].min_time_stamp);
+    assert_eq!((spans[1].min_time_stamp, spans[1].max_time_stamp), (-1, -1));
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn tools_see_all_groups_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    with_a_group(&fixture).await;
+    let all = fixture.call(&GetAllConsumeStats { is_order: false }).await;
+    assert_eq!((all.total_diff, all.total_inflight_diff), (1, 1));
+    let tables = all.consume_stats_list.iter().find_map(|groups| groups.get("GC")).unwrap();
+    assert_eq!(tables.len(), 1);
+    let ordered = fixture.call(&GetAllConsumeStats { is_order: true }).await;
+    assert_eq!(ordered.total_diff, 0);
+
+    let compare = |group: &str| QueryCorrection {
+        filter_groups: None,
+        compare_group: group.into(),
+        topic: "Orders".into(),
+    };
+    let lowest = fixture.call(&compare("nobody")).await.correction_offsets;
+    assert_eq!(lowest, [(0, 2)].into());
+    let left_out = QueryCorrection { filter_groups: Some("GC,x".into()), ..compare("nobody") };
+    assert!(fixture.call(&left_out).await.correction_offsets.is_empty());
+    assert_eq!(fixture.call(&compare("nobody")).await.correction_offsets, lowest);
+
+    let replicas = fixture.call(&GetReplicaStatus).await;
+    assert!(replicas.master && replicas.master_commit_log_max_offset > 0);
+    assert!(replicas.ha_connection_info.is_empty());
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn the_state_of_a_broker_has_every_key_that_readers_parse() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    with_a_group(&fixture).await;
+    let rows = fixture.call(&BrokerRuntime).await.table;
+    for key in include_str!("../golden/runtime-keys.txt").lines() {
+        assert!(rows.contains_key(key), "{key}");
+    }
+    for key in ["putTps", "getMissTps", "getFoundTps", "getTotalTps", "getTransferredTps"] {
+        let rates: Vec<f64> = rows[key].split(' ').map(|rate| rate.parse().unwrap()).collect();
+        assert_eq!(rates.len(), 3, "{key}");
+    }
+    let words: Vec<_> = rows["commitLogDirCapacity"].split(' ').collect();
+    assert_eq!((words[0], words[1], words[4], words[5]), ("Total", ":", "Free", ":"));
+    assert!(rows["earliestMessageTimeStamp"].parse::<i64>().unwrap() > 0);
+    assert_eq!(rows["msgPutTotalTodayNow"], "3");
+    assert_eq!(rows["msgGetTotalTodayNow"], "3");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn requests_that_are_not_served_say_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    for (code, why) in [
+        (request_code::UPDATE_AND_CREATE_STATIC_TOPIC, "this version has no static topics"),
+        (request_code::AUTH_LIST_USER, "this version has no users and no rules"),
+        (request_code::GET_BROKER_LITE_INFO, "this version has no lite topics"),
+    ] {
+        let refused = fixture.ask(RemotingCommand::request(code)).await;
+        assert_eq!(refused.code, response_code::REQUEST_CODE_NOT_SUPPORTED);
+        assert_eq!(refused.remark(), format!(" request type {code} not supported: {why}"));
+    }
     fixture.stop().await;
 }

@@ -1,5 +1,5 @@
-//! Numbers for tools: topics (202), progress of groups (208), who consumes (300, 345), rates (315),
-//! state of a broker (28).
+//! Numbers for tools: topics (202), progress of groups (208, 317), who consumes (300, 345), rates
+//! (315), state of a broker (28) and of its replicas (907).
 
 use std::collections::BTreeMap;
 
@@ -28,6 +28,13 @@ header! {
         topic: Option<CompactString> = "topic",
         /// Several topics, separated by semicolons.
         topic_list: Option<CompactString> = "topicList",
+    }
+
+    /// Asks how far all groups of a broker are (317).
+    #[doc(alias = "GetConsumeStatsInBrokerHeader")]
+    pub struct GetAllConsumeStats {
+        /// Only groups on ordered topics.
+        is_order: bool = "isOrder" or false,
     }
 
     /// Asks which groups consume a topic (300).
@@ -103,6 +110,55 @@ pub struct GroupOffset {
     pub pull_offset: i64,
 }
 
+/// How far all groups are (answer to 317).
+#[doc(alias = "ConsumeStatsList")]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AllConsumeStats {
+    /// Address of the broker.
+    pub broker_addr: CompactString,
+    /// One map for each group: its progress on each of its topics.
+    pub consume_stats_list: Vec<BTreeMap<CompactString, Vec<ConsumeStats>>>,
+    /// Messages that are not committed.
+    pub total_diff: i64,
+    /// Messages that are handed out and not committed.
+    pub total_inflight_diff: i64,
+}
+
+/// Replicas of a broker as its master sees them (answer to 907).
+#[doc(alias = "HARuntimeInfo")]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicaStatus {
+    /// Those that are connected.
+    pub ha_connection_info: Vec<Replica>,
+    /// How many of them are in sync.
+    pub in_sync_slave_nums: i32,
+    /// Whether this broker is the master.
+    pub master: bool,
+    /// End of its commit log.
+    pub master_commit_log_max_offset: i64,
+}
+
+/// A connected replica.
+#[doc(alias = "HAConnectionRuntimeInfo")]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Replica {
+    /// Where it is.
+    pub addr: CompactString,
+    /// Bytes that it lacks.
+    pub diff: i64,
+    /// Whether it is in sync.
+    pub in_sync: bool,
+    /// What it has confirmed.
+    pub slave_ack_offset: i64,
+    /// Where its copy began.
+    pub transfer_from_where: i64,
+    /// Bytes a second.
+    pub transferred_byte_in_second: i64,
+}
+
 /// Names of groups (answer to 300).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -153,12 +209,26 @@ pub struct BrokerStatsItem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BrokerRuntime;
 
-no_payload!(BrokerRuntime);
-json_body!(TopicStatsTable, ConsumeStats, GroupList, GroupSubscription, BrokerStats);
+/// Asks a broker for the state of its replicas (907).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GetReplicaStatus;
+
+no_payload!(BrokerRuntime, GetReplicaStatus);
+json_body!(
+    TopicStatsTable,
+    ConsumeStats,
+    AllConsumeStats,
+    ReplicaStatus,
+    GroupList,
+    GroupSubscription,
+    BrokerStats,
+);
 
 conversation! {
     GetTopicStats = GET_TOPIC_STATS_INFO => TopicStatsTable;
     GetConsumeStats = GET_CONSUME_STATS => ConsumeStats;
+    GetAllConsumeStats = GET_BROKER_CONSUME_STATS => AllConsumeStats;
+    GetReplicaStatus = GET_BROKER_HA_STATUS => ReplicaStatus;
     WhoConsumes = QUERY_TOPIC_CONSUME_BY_WHO => GroupList;
     QuerySubscription = QUERY_SUBSCRIPTION_BY_CONSUMER => GroupSubscription;
     ViewBrokerStats = VIEW_BROKER_STATS_DATA => BrokerStats;
