@@ -107,6 +107,37 @@ impl Appender {
         }
     }
 
+    /// Does something when everything before `end` is safe, and answers what it says: at once where
+    /// that takes no waiting.
+    pub(crate) fn when_settled(
+        &self,
+        end: PhysicalOffset,
+        done: impl FnOnce() -> Response + Send + 'static,
+    ) -> Reply {
+        if !self.sync {
+            return Reply::Now(match self.store.settle() {
+                Ok(()) => done(),
+                Err(error) => reply::append_failed(&error, self.body_max),
+            });
+        }
+        let this = self.clone();
+        Reply::Later(Box::pin(async move {
+            match this.settled_in_time(end).await {
+                Ok(()) => done(),
+                Err(refused) => refused,
+            }
+        }))
+    }
+
+    /// Waits as long as an answer may until everything before `end` is safe.
+    pub(crate) async fn settled_in_time(&self, end: PhysicalOffset) -> Result<(), Response> {
+        match self.clock.timeout(self.flush_timeout, self.settled(end)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(reply::append_failed(&error, self.body_max)),
+            Err(_) => Err(reply::flush_late()),
+        }
+    }
+
     /// Waits until everything before `end` is visible and as durable as configured.
     pub(crate) async fn settled(&self, end: PhysicalOffset) -> Result<(), AppendError> {
         self.store.settle()?;

@@ -79,6 +79,14 @@ pub struct BrokerConfig {
     pub store_path_root_dir: PathBuf,
     /// When a message is durable.
     pub flush_disk_type: FlushDiskType,
+    /// Whether pop retry topics are named `%RETRY%group+topic` instead of `%RETRY%group_topic`.
+    pub enable_retry_topic_v2: bool,
+    /// With the former, whether those of the latter name are still read.
+    pub retrieve_message_from_pop_retry_topic_v1: bool,
+    /// Percent of pops that look into the retry topic first.
+    pub pop_from_retry_probability: u64,
+    /// Queues of the revive topic.
+    pub revive_queue_num: i32,
     /// Longest wait for a flush before a send is answered with "flush timed out".
     pub sync_flush_timeout: u64,
 }
@@ -118,6 +126,10 @@ impl Default for BrokerConfig {
             start_accept_send_request_time_stamp: 0,
             store_path_root_dir: PathBuf::from("store"),
             flush_disk_type: FlushDiskType::Sync,
+            enable_retry_topic_v2: false,
+            retrieve_message_from_pop_retry_topic_v1: true,
+            pop_from_retry_probability: 20,
+            revive_queue_num: 8,
             sync_flush_timeout: 5000,
         }
     }
@@ -175,6 +187,7 @@ impl BrokerConfig {
             "pullBatchMaxMessageCount",
             "must be above 0",
         )?;
+        check((1..=64).contains(&self.revive_queue_num), "reviveQueueNum", "must be 1 to 64")?;
         for (key, value) in [
             ("shortPollingTimeMills", self.short_polling_time_mills),
             ("channelExpiredTimeout", self.channel_expired_timeout),

@@ -72,8 +72,19 @@ impl Filters {
     /// The filter of a subscription.
     pub(crate) fn of(&self, subscription: &Arc<Subscription>) -> Result<QueueFilter, Unfiltered> {
         match &subscription.kind {
-            ExpressionType::Tag => Ok(QueueFilter::Tags(Arc::clone(subscription))),
+            ExpressionType::Tag => self.of_pop(subscription),
             _ if !self.properties => Err(Unfiltered::Unserved),
+            _ => self.of_pop(subscription),
+        }
+    }
+
+    /// The filter of a pop, for which Apache does not ask whether conditions are served.
+    pub(crate) fn of_pop(
+        &self,
+        subscription: &Arc<Subscription>,
+    ) -> Result<QueueFilter, Unfiltered> {
+        match &subscription.kind {
+            ExpressionType::Tag => Ok(QueueFilter::Tags(Arc::clone(subscription))),
             ExpressionType::Sql92 => {
                 let condition = self.compile(&subscription.expression);
                 condition.map(QueueFilter::Properties).map_err(Unfiltered::Uncompilable)

@@ -1,4 +1,4 @@
-//! Pulls that wait for messages.
+//! Pulls and pops that wait for messages.
 //!
 //! A held pull is one `await` in the middle of its own request: nothing is submitted again. It
 //! registers first and looks at the queue's end afterwards, so that no arrival falls between. An
@@ -34,12 +34,17 @@ pub(crate) enum Wake {
     Closing,
 }
 
-/// A pull that is to wait.
+/// In place of a queue: any of the topic.
+pub(crate) const ANY_QUEUE: i32 = -1;
+
+/// A pull or pop that is to wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HoldRequest<'a> {
-    pub(crate) queue: &'a QueueKey,
-    /// Wakes when the queue's end lies behind this offset.
+    pub(crate) queues: &'a [QueueKey],
+    /// Wakes when the end of one of the queues lies behind this offset.
     pub(crate) offset: QueueOffset,
+    /// Those who share what arrives: only one of them wakes.
+    pub(crate) share: Option<&'a str>,
     /// Until this moment.
     pub(crate) deadline: Monotonic,
     /// Connection of the pull.
@@ -72,6 +77,17 @@ impl HoldService {
     pub(crate) fn arrived(&self, queue: &QueueKey, end: QueueOffset) {
         let woken = self.waiters.lock().arrived(queue, end);
         woken.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// Wakes one of those who share these queues: there is more than the last one has taken.
+    pub(crate) fn wake_next(&self, queues: &[QueueKey], share: &str) {
+        let woken = self.waiters.lock().wake_next(queues, share);
+        woken.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// How many of those who share a queue wait for it.
+    pub(crate) fn waiting(&self, queue: &QueueKey, share: &str) -> usize {
+        self.waiters.lock().waiting(queue, share)
     }
 
     /// Wakes all holds of a topic: it is going away.
@@ -139,7 +155,9 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.service.waiters.lock().remove(self.id);
+        // A wake that it has not taken goes to the next one.
+        let woken = self.service.waiters.lock().remove(self.id);
+        woken.into_iter().for_each(std::task::Waker::wake);
     }
 }
 

@@ -7,17 +7,18 @@
 //! | module | owns |
 //! |---|---|
 //! | `broker` | assembly, the router, start and stop |
-//! | `processor` | requests of clients: send, pull, progress, heartbeats, locks, queries, send-back |
+//! | `processor` | requests of clients: send, pull, pop, progress, heartbeats, locks, queries, send-back |
 //! | `admin` | requests of operators |
 //! | `reply` | every response code and text of a refusal |
 //! | `topic_table`, `group_table`, `offset_table`, `queue_lock` | tables that are kept in files |
 //! | `consumer_registry`, `producer_registry` | who is connected |
-//! | `hold` | pulls that wait |
+//! | `hold` | pulls and pops that wait |
 //! | `delay` | messages that wait |
+//! | `pop` | what is popped and not yet done |
 //! | `registrar` | the name servers' knowledge of this broker |
 //! | `limits` | bounds of what peers can make it hold |
 //!
-//! Absent by intention: transactions, timers of any length, pop and replicas are not
+//! Absent by intention: transactions, timers of any length and replicas are not
 //! served by this version; such requests are refused, never half served.
 
 #![expect(
@@ -38,6 +39,7 @@ mod hold;
 mod identity;
 mod limits;
 mod offset_table;
+mod pop;
 mod processor;
 mod producer_registry;
 mod queue_lock;

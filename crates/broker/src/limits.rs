@@ -38,6 +38,10 @@ pub(crate) const HOLDS_MAX: usize = 200_000;
 pub(crate) const HOLDS_PER_CONNECTION_MAX: usize = 16_384;
 /// Longest time for which a pull is held.
 pub(crate) const HOLD_MAX: Duration = Duration::from_secs(30);
+/// Check points in flight: batches that were popped and are not done.
+pub(crate) const IN_FLIGHT_MAX: usize = 500_000;
+/// Messages that one ack may name.
+pub(crate) const ACKS_MAX: usize = 1_024;
 /// Characters of a foreign text that an answer or a log line repeats.
 pub(crate) const ECHO_MAX: usize = 256;
 

@@ -3,6 +3,7 @@
 //! Codes and texts are those of Apache RocketMQ 5.5.0, except where it answers with the trace of an
 //! exception; there the code is the same and the text says what is wrong.
 
+mod pop;
 mod pull;
 mod send;
 mod unserved;
@@ -12,6 +13,7 @@ use std::fmt::Display;
 use rmq_message::name::NameError;
 use rmq_remoting::{Response, response_code as code};
 
+pub(crate) use pop::*;
 pub(crate) use pull::*;
 pub(crate) use send::*;
 pub(crate) use unserved::*;
@@ -20,9 +22,12 @@ use crate::limits::echo;
 
 const HELP: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
 
-/// A success that says nothing more. Apache forgets to clear this remark on some requests.
+/// Apache forgets to clear this remark on some requests.
+pub(crate) const UNSET: &str = "not set any response code";
+
+/// A success that says nothing more.
 pub(crate) fn unset() -> Response {
-    Response::ok().with_remark("not set any response code")
+    Response::ok().with_remark(UNSET)
 }
 
 /// Something failed here.

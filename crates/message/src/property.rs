@@ -90,6 +90,8 @@ names! {
     INNER_MULTI_DISPATCH = "INNER_MULTI_DISPATCH";
     /// When a popped message was first popped.
     FIRST_POP_TIME = "1ST_POP_TIME";
+    /// Group for which the broker brought a popped message back.
+    ORIGIN_GROUP = "ORIGIN_GROUP";
     /// Seconds during which an undecided transaction is not checked.
     CHECK_IMMUNITY_TIME_IN_SECONDS = "CHECK_IMMUNITY_TIME_IN_SECONDS";
     /// Transaction id.

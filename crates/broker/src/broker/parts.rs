@@ -20,6 +20,12 @@ use crate::group_table::GroupTable;
 use crate::hold::HoldService;
 use crate::identity::Identity;
 use crate::offset_table::OffsetTable;
+use crate::pop::cursor::Cursors;
+use crate::pop::order::OrderTable;
+use crate::pop::receipt::Kind;
+use crate::pop::revive::{Revival, ReviveWatch};
+use crate::pop::revive_log::ReviveLog;
+use crate::processor::pop::Retries;
 use crate::producer_registry::ProducerRegistry;
 use crate::queue_lock::LockTable;
 use crate::registrar::{Publication, Registrar};
@@ -51,6 +57,16 @@ pub(super) struct Parts {
     pub(super) bells: Arc<Bells>,
     pub(super) stats: Arc<Stats>,
     pub(super) publication: Arc<Publication>,
+    pub(super) pop: PopParts,
+}
+
+/// Parts of pop consumption.
+pub(super) struct PopParts {
+    pub(super) cursors: Arc<Cursors>,
+    pub(super) orders: Arc<OrderTable>,
+    pub(super) log: Arc<ReviveLog>,
+    pub(super) watch: Arc<ReviveWatch>,
+    pub(super) retries: Retries,
 }
 
 impl Parts {
@@ -70,21 +86,27 @@ impl Parts {
         let now = Timestamp::from(world.clock.wall());
         let monotonic = world.clock.monotonic();
         let files = Files::new(Arc::clone(&world.disk), config.store_path_root_dir.join("config"));
+        let (identity, stats) = (Arc::new(Identity::new(&config)), Arc::<Stats>::default());
+        let offsets = Arc::new(OffsetTable::open(&files)?);
+        let clock = Arc::clone(&world.clock);
+        let appender = Appender::new(Arc::clone(&store), clock, Arc::clone(&stats), &config);
+        let pop = PopParts::open(world, &files, &config, appender, (&identity, &offsets))?;
         Ok(Self {
+            pop,
             topics: Arc::new(TopicTable::open(&files, &config, now)?),
             groups: Arc::new(GroupTable::open(&files, now)?),
-            offsets: Arc::new(OffsetTable::open(&files)?),
+            offsets,
             locks: Arc::new(LockTable::open(&files, monotonic)?),
             delays: Arc::new(DelayProgress::open(&files)?),
             files: Arc::new(files),
-            identity: Arc::new(Identity::new(&config)),
+            identity,
             live: Arc::new(Live::new(&config)),
             consumers: Arc::default(),
             producers: Arc::default(),
             holds: Arc::default(),
             filters: Arc::new(Filters::new(config.enable_property_filter)),
             bells: Arc::new(Bells::new(&levels)),
-            stats: Arc::default(),
+            stats,
             publication: Arc::new(Publication::new()),
             servers: config.name_servers()?,
             opened: (now, monotonic),
@@ -118,6 +140,21 @@ impl Parts {
         }
     }
 
+    pub(super) fn revival(&self) -> Revival {
+        Revival {
+            identity: Arc::clone(&self.identity),
+            topics: Arc::clone(&self.topics),
+            groups: Arc::clone(&self.groups),
+            offsets: Arc::clone(&self.offsets),
+            store: Arc::clone(&self.store),
+            appender: self.appender(),
+            log: Arc::clone(&self.pop.log),
+            watch: Arc::clone(&self.pop.watch),
+            clock: self.clock(),
+            retry_kind: self.pop.retries.kind,
+        }
+    }
+
     pub(super) fn registrar(&self) -> Registrar {
         let period = self.config.register_name_server_period.clamp(10_000, 60_000);
         Registrar {
@@ -131,5 +168,31 @@ impl Parts {
             period: Duration::from_millis(period),
             timeout: Duration::from_millis(self.config.register_broker_timeout_mills),
         }
+    }
+}
+
+impl PopParts {
+    fn open(
+        world: &World,
+        files: &Files,
+        config: &BrokerConfig,
+        appender: Appender,
+        (identity, offsets): (&Arc<Identity>, &Arc<OffsetTable>),
+    ) -> std::io::Result<Self> {
+        let clock = Arc::clone(&world.clock);
+        let queues = config.revive_queue_num;
+        let log = Arc::new(ReviveLog::new(Arc::clone(identity), appender, clock, queues));
+        let v2 = config.enable_retry_topic_v2;
+        Ok(Self {
+            cursors: Cursors::new(Arc::clone(offsets)),
+            orders: Arc::new(OrderTable::open(files)?),
+            watch: Arc::new(ReviveWatch::new(&log)),
+            log,
+            retries: Retries {
+                kind: if v2 { Kind::RetryV2 } else { Kind::RetryV1 },
+                old_too: v2 && config.retrieve_message_from_pop_retry_topic_v1,
+                first: config.pop_from_retry_probability,
+            },
+        })
     }
 }

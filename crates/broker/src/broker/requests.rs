@@ -8,9 +8,12 @@ use rmq_remoting::request_code as code;
 use rmq_remoting::{Peer, RemotingCommand, Reply};
 
 use super::parts::Parts;
+use crate::processor::ack::AckRequests;
 use crate::processor::client::ClientRequests;
 use crate::processor::lock::LockRequests;
+use crate::processor::notification::NotificationRequests;
 use crate::processor::offset::OffsetRequests;
+use crate::processor::pop::PopRequests;
 use crate::processor::pull::PullRequests;
 use crate::processor::query::QueryRequests;
 use crate::processor::send::SendRequests;
@@ -25,11 +28,18 @@ pub(super) struct Requests {
     locks: LockRequests,
     queries: QueryRequests,
     send_back: SendBackRequests,
+    pop: Arc<PopRequests>,
+    acks: AckRequests,
+    notifications: Arc<NotificationRequests>,
 }
 
 impl Requests {
     pub(super) fn new(p: &Parts) -> Self {
+        let pop = Arc::new(pop(p));
         Self {
+            notifications: Arc::new(NotificationRequests { pops: Arc::clone(&pop) }),
+            pop,
+            acks: acks(p),
             send: send(p),
             pull: Arc::new(pull(p)),
             offsets: offsets(p),
@@ -55,6 +65,12 @@ impl Requests {
                 self.send.process(peer, &request)
             }
             code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => self.pull.process(peer, request),
+            code::POP_MESSAGE => self.pop.process(peer, &request),
+            code::ACK_MESSAGE => self.acks.ack(peer, &request),
+            code::BATCH_ACK_MESSAGE => self.acks.ack_many(&request),
+            code::CHANGE_MESSAGE_INVISIBLETIME => self.acks.change(peer, &request),
+            code::NOTIFICATION => self.notifications.process(peer, &request),
+            code::POLLING_INFO => self.pop.polling(&request).into(),
             code::UPDATE_CONSUMER_OFFSET => self.offsets.update(&request).into(),
             code::QUERY_CONSUMER_OFFSET => self.offsets.query(&request).into(),
             code::CONSUMER_SEND_MSG_BACK => self.send_back.process(&request),
@@ -112,6 +128,44 @@ fn pull(p: &Parts) -> PullRequests {
         stats: Arc::clone(&p.stats),
         count_max: p.config.pull_batch_max_message_count,
         short_polling: Duration::from_millis(p.config.short_polling_time_mills),
+    }
+}
+
+fn pop(p: &Parts) -> PopRequests {
+    PopRequests {
+        identity: Arc::clone(&p.identity),
+        live: Arc::clone(&p.live),
+        topics: Arc::clone(&p.topics),
+        groups: Arc::clone(&p.groups),
+        filters: Arc::clone(&p.filters),
+        offsets: Arc::clone(&p.offsets),
+        cursors: Arc::clone(&p.pop.cursors),
+        orders: Arc::clone(&p.pop.orders),
+        log: Arc::clone(&p.pop.log),
+        watch: Arc::clone(&p.pop.watch),
+        store: Arc::clone(&p.store),
+        appender: p.appender(),
+        holds: Arc::clone(&p.holds),
+        clock: p.clock(),
+        entropy: Arc::clone(&p.world.entropy),
+        stats: Arc::clone(&p.stats),
+        retries: p.pop.retries,
+    }
+}
+
+fn acks(p: &Parts) -> AckRequests {
+    AckRequests {
+        identity: Arc::clone(&p.identity),
+        topics: Arc::clone(&p.topics),
+        groups: Arc::clone(&p.groups),
+        offsets: Arc::clone(&p.offsets),
+        cursors: Arc::clone(&p.pop.cursors),
+        orders: Arc::clone(&p.pop.orders),
+        log: Arc::clone(&p.pop.log),
+        store: Arc::clone(&p.store),
+        appender: p.appender(),
+        holds: Arc::clone(&p.holds),
+        clock: p.clock(),
     }
 }
 

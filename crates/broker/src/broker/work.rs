@@ -13,6 +13,8 @@ use super::parts::Parts;
 use crate::delay::{Bells, DelayDelivery, Levels};
 use crate::document::{self, Document, Files, Rhythm};
 use crate::hold::HoldService;
+use crate::pop::order::OrderTable;
+use crate::pop::revive::{Revival, ReviveWatch};
 use crate::processor::client::ClientRequests;
 use crate::queue_lock::LockTable;
 use crate::registrar::Registrar;
@@ -31,6 +33,8 @@ pub(super) struct Work {
     documents: Vec<(Arc<dyn Document>, Rhythm)>,
     delivery: Arc<DelayDelivery>,
     levels: Levels,
+    revival: Arc<Revival>,
+    orders: Arc<OrderTable>,
     holds: Arc<HoldService>,
     clients: Arc<ClientRequests>,
     /// A client is gone after this time without a heartbeat.
@@ -46,6 +50,7 @@ pub(super) struct Work {
 struct Arrivals {
     holds: Arc<HoldService>,
     bells: Arc<Bells>,
+    revive: Arc<ReviveWatch>,
 }
 
 impl ArrivalListener for Arrivals {
@@ -54,13 +59,17 @@ impl ArrivalListener for Arrivals {
         if queue.topic == name::SCHEDULE_TOPIC {
             self.bells.ring(queue.queue_id);
         }
+        self.revive.arrived(queue);
     }
 }
 
 impl Work {
     pub(super) fn new(parts: &Parts, clients: Arc<ClientRequests>) -> Self {
-        let arrivals =
-            Arrivals { holds: Arc::clone(&parts.holds), bells: Arc::clone(&parts.bells) };
+        let arrivals = Arrivals {
+            holds: Arc::clone(&parts.holds),
+            bells: Arc::clone(&parts.bells),
+            revive: Arc::clone(&parts.pop.watch),
+        };
         parts.store.on_arrival(Arc::new(arrivals));
         let every = |millis| Rhythm::Every(Duration::from_millis(millis));
         let (progress, delays) = (
@@ -76,10 +85,13 @@ impl Work {
                 (Arc::clone(&parts.groups) as _, Rhythm::AtOnce),
                 (Arc::clone(&parts.locks) as _, Rhythm::AtOnce),
                 (Arc::clone(&parts.offsets) as _, progress),
+                (Arc::clone(&parts.pop.orders) as _, progress),
                 (Arc::clone(&parts.delays) as _, delays),
             ],
             delivery: Arc::new(parts.delivery()),
             levels: parts.levels.clone(),
+            revival: Arc::new(parts.revival()),
+            orders: Arc::clone(&parts.pop.orders),
             holds: Arc::clone(&parts.holds),
             clients,
             client_life: Duration::from_millis(parts.config.channel_expired_timeout),
@@ -108,6 +120,11 @@ impl Work {
             let run = Arc::clone(&self.delivery).run(level, delay, tasks.stop_token());
             tasks.spawn(&format!("delay-{level}"), OnFailure::Unhealthy, run);
         }
+        for queue in self.revival.log.queues() {
+            let name = format!("revive-{}", queue.queue_id);
+            let run = Arc::clone(&self.revival).run(queue, tasks.stop_token());
+            tasks.spawn(&name, OnFailure::Unhealthy, run);
+        }
         tasks.spawn("expiry", OnFailure::Unhealthy, Arc::clone(self).expire());
         tasks.spawn("stats", OnFailure::Log, Arc::clone(self).sample());
         self.registrar.start(&invoker);
@@ -124,6 +141,7 @@ impl Work {
             }
             self.clients.expire(self.client_life);
             self.locks.expire(clock.monotonic());
+            self.orders.expire(Timestamp::from(clock.wall()));
         }
     }
 

@@ -11,8 +11,31 @@ fn at(millis: u64) -> Monotonic {
 }
 
 fn hold(service: &Arc<HoldService>, queue: &QueueKey, offset: i64, deadline: Monotonic) -> Hold {
-    let request = HoldRequest { queue, offset: QueueOffset(offset), deadline, peer_id: 1 };
-    service.register(request).unwrap()
+    service.register(request(std::slice::from_ref(queue), offset, deadline)).unwrap()
+}
+
+fn request(queues: &[QueueKey], offset: i64, deadline: Monotonic) -> HoldRequest<'_> {
+    HoldRequest { queues, offset: QueueOffset(offset), share: None, deadline, peer_id: 1 }
+}
+
+#[test]
+fn of_those_who_share_one_wakes_and_hands_on_what_it_does_not_take() {
+    let service = Arc::new(HoldService::default());
+    let queues = [QueueKey::new("T", ANY_QUEUE), QueueKey::new("%RETRY%g_T", 0)];
+    let register = |share| {
+        service.register(HoldRequest { share: Some(share), ..request(&queues, -1, at(1000)) })
+    };
+    let (mut first, mut second) = (register("g").unwrap(), register("g").unwrap());
+    let mut other = register("h").unwrap();
+    assert_eq!(service.waiting(&queues[0], "g"), 2);
+    service.arrived(&QueueKey::new("T", 3), QueueOffset(1));
+    service.arrived(&queues[1], QueueOffset(1));
+    assert_eq!(other.wake().now_or_never(), Some(Wake::Arrived));
+    assert_eq!(second.wake().now_or_never(), None);
+    assert_eq!(first.wake().now_or_never(), Some(Wake::Arrived));
+    service.wake_next(&queues, "g");
+    drop(first);
+    assert_eq!(second.wake().now_or_never(), Some(Wake::Arrived));
 }
 
 #[test]
@@ -57,8 +80,7 @@ fn a_connection_holds_a_bounded_number_of_pulls() {
     let held: Vec<_> = (0..crate::limits::HOLDS_PER_CONNECTION_MAX)
         .map(|_| hold(&service, &queue, 5, at(1000)))
         .collect();
-    let request =
-        HoldRequest { queue: &queue, offset: QueueOffset(0), deadline: at(1), peer_id: 1 };
+    let request = request(std::slice::from_ref(&queue), 0, at(1));
     assert!(service.register(request).is_none());
     assert!(service.register(HoldRequest { peer_id: 2, ..request }).is_some());
     drop(held);

@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::task::Waker;
 
-use rmq_message::QueueOffset;
+use rmq_message::{CompactString, QueueOffset};
 use rmq_runtime::Monotonic;
 use rmq_store::QueueKey;
 use smallvec::SmallVec;
 
-use super::{HoldRequest, Wake};
+use super::{ANY_QUEUE, HoldRequest, Wake};
 use crate::limits;
 
 /// The structure.
@@ -26,7 +26,8 @@ pub(super) struct Waiters {
 
 #[derive(Debug)]
 struct Waiter {
-    queue: QueueKey,
+    queues: SmallVec<[QueueKey; 1]>,
+    share: Option<CompactString>,
     offset: QueueOffset,
     deadline: Monotonic,
     peer_id: u64,
@@ -54,17 +55,20 @@ impl Waiters {
         self.next_id += 1;
         let id = self.next_id;
         self.by_peer.insert(request.peer_id, of_peer + 1);
-        match self.by_queue.get_mut(request.queue) {
-            Some(ids) => {
-                ids.insert(id);
-            }
-            None => {
-                self.by_queue.insert(request.queue.clone(), BTreeSet::from([id]));
+        for queue in request.queues {
+            match self.by_queue.get_mut(queue) {
+                Some(ids) => {
+                    ids.insert(id);
+                }
+                None => {
+                    self.by_queue.insert(queue.clone(), BTreeSet::from([id]));
+                }
             }
         }
         self.deadlines.insert((request.deadline, id));
         let waiter = Waiter {
-            queue: request.queue.clone(),
+            queues: request.queues.into(),
+            share: request.share.map(CompactString::new),
             offset: request.offset,
             deadline: request.deadline,
             peer_id: request.peer_id,
@@ -75,13 +79,16 @@ impl Waiters {
         Some(id)
     }
 
-    pub(super) fn remove(&mut self, id: u64) {
-        let Some(waiter) = self.by_id.remove(&id) else { return };
+    /// Takes one out. If it was woken and has not looked, the next of those who share wakes.
+    pub(super) fn remove(&mut self, id: u64) -> Option<Waker> {
+        let waiter = self.by_id.remove(&id)?;
         self.deadlines.remove(&(waiter.deadline, id));
-        if let Some(ids) = self.by_queue.get_mut(&waiter.queue) {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.by_queue.remove(&waiter.queue);
+        for queue in &waiter.queues {
+            if let Some(ids) = self.by_queue.get_mut(queue) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.by_queue.remove(queue);
+                }
             }
         }
         if let Some(count) = self.by_peer.get_mut(&waiter.peer_id) {
@@ -90,6 +97,30 @@ impl Waiters {
                 self.by_peer.remove(&waiter.peer_id);
             }
         }
+        match (waiter.wake, &waiter.share) {
+            (Some(Wake::Arrived), Some(share)) => self.wake_next(&waiter.queues, share),
+            _ => None,
+        }
+    }
+
+    /// Wakes one of those who share one of these queues.
+    pub(super) fn wake_next(&mut self, queues: &[QueueKey], share: &str) -> Option<Waker> {
+        let Self { by_id, by_queue, .. } = self;
+        let ids = queues.iter().filter_map(|queue| by_queue.get(queue)).flatten();
+        for id in ids {
+            let waiter = by_id.get_mut(id);
+            if let Some(waiter) = waiter.filter(|waiter| waiter.share.as_deref() == Some(share)) {
+                return waiter.wake(Wake::Arrived);
+            }
+        }
+        None
+    }
+
+    /// How many of those who share a queue wait for it.
+    pub(super) fn waiting(&self, queue: &QueueKey, share: &str) -> usize {
+        let ids = self.by_queue.get(queue).into_iter().flatten();
+        let waiters = ids.filter_map(|id| self.by_id.get(id));
+        waiters.filter(|waiter| waiter.share.as_deref() == Some(share)).count()
     }
 
     pub(super) fn advance(&mut self, id: u64, offset: QueueOffset) {
@@ -112,22 +143,30 @@ impl Waiters {
         }
     }
 
-    /// Wakes those of a queue whose offset lies before its end.
+    /// Wakes those of a queue whose offset lies before its end; of those who share it, one.
     pub(super) fn arrived(&mut self, queue: &QueueKey, end: QueueOffset) -> SmallVec<[Waker; 4]> {
         let Self { by_id, by_queue, .. } = self;
-        let ids = by_queue.get(queue).into_iter().flatten();
+        let any = QueueKey { topic: queue.topic.clone(), queue_id: ANY_QUEUE };
+        let ids = [queue, &any].into_iter().filter_map(|queue| by_queue.get(queue)).flatten();
+        let mut served = SmallVec::<[CompactString; 4]>::new();
         let mut woken = SmallVec::new();
         for id in ids {
-            if let Some(waiter) = by_id.get_mut(id).filter(|waiter| waiter.offset < end) {
-                woken.extend(waiter.wake(Wake::Arrived));
+            let waiter = by_id.get_mut(id).filter(|waiter| waiter.offset < end);
+            let Some(waiter) = waiter else { continue };
+            if let Some(share) = &waiter.share {
+                if served.contains(share) {
+                    continue;
+                }
+                served.push(share.clone());
             }
+            woken.extend(waiter.wake(Wake::Arrived));
         }
         woken
     }
 
     /// Wakes those of some queues to look again.
     pub(super) fn wake(&mut self, of: impl Fn(&QueueKey) -> bool) -> Vec<Waker> {
-        let waiters = self.by_id.values_mut().filter(|waiter| of(&waiter.queue));
+        let waiters = self.by_id.values_mut().filter(|waiter| waiter.queues.iter().any(&of));
         waiters.filter_map(|waiter| waiter.wake(Wake::Arrived)).collect()
     }
 

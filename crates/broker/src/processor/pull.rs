@@ -94,8 +94,13 @@ impl PullRequests {
             match PullMessage::from_fields(&request.fields) {
                 Ok(header) => {
                     let queue = QueueKey::new(header.topic, header.queue_id);
-                    let hold =
-                        HoldRequest { queue: &queue, offset: next, deadline, peer_id: peer.id() };
+                    let hold = HoldRequest {
+                        queues: std::slice::from_ref(&queue),
+                        offset: next,
+                        share: None,
+                        deadline,
+                        peer_id: peer.id(),
+                    };
                     this.hold(&peer, &header, hold, response).await
                 }
                 Err(error) => reply::failed(error),
@@ -129,7 +134,8 @@ impl PullRequests {
             return reply::too_many_holds();
         };
         // What has come between the first look and the registration woke nobody.
-        let mut look = self.store.offsets(request.queue).end > from;
+        let queue = QueueKey::new(header.topic, header.queue_id);
+        let mut look = self.store.offsets(&queue).end > from;
         loop {
             if !look {
                 match hold.wake().await {

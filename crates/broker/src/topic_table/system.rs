@@ -8,8 +8,6 @@ use rmq_remoting::protocol::topic::{TopicConfig, perm};
 use crate::config::BrokerConfig;
 use crate::limits;
 
-/// Queues of the revive topic of pop.
-const REVIVE_QUEUES: i32 = 8;
 const READ_WRITE: i32 = perm::READ | perm::WRITE;
 
 /// They, for this broker.
@@ -24,7 +22,7 @@ pub(super) fn topics(config: &BrokerConfig) -> Vec<TopicConfig> {
         row(name::OFFSET_MOVED_TOPIC, 1, READ_WRITE),
         row(name::SCHEDULE_TOPIC, schedule_queues(config), READ_WRITE),
         row(&format!("{cluster}_{}", name::REPLY_SUFFIX), 1, READ_WRITE),
-        row(&format!("{}{cluster}", name::REVIVE_PREFIX), REVIVE_QUEUES, READ_WRITE),
+        row(&format!("{}{cluster}", name::REVIVE_PREFIX), config.revive_queue_num, READ_WRITE),
         row(&format!("{}{broker}", name::SYNC_MEMBER_PREFIX), 1, perm::INHERIT),
         row(name::HALF_TOPIC, 1, READ_WRITE),
         row(name::OP_HALF_TOPIC, 1, READ_WRITE),

@@ -7,9 +7,13 @@ use rmq_remoting::protocol::topic::CreateTopic;
 use crate::fixture::{Fixture, config, recorded};
 
 /// Where Apache answers with the trace of an exception: only the code is the same.
-const TRACES: [&str; 2] = ["handler-exception", "send-empty-body"];
+const TRACES: [&str; 3] = ["ack-bad-handle", "handler-exception", "send-empty-body"];
 
-const ERRORS: [&str; 46] = [
+const ERRORS: [&str; 55] = [
+    "ack-bad-handle",
+    "ack-bad-queue",
+    "ack-no-message",
+    "batch-ack-empty",
     "config-black-list",
     "consumer-connection-none",
     "consumer-list-none",
@@ -25,6 +29,11 @@ const ERRORS: [&str; 46] = [
     "offset-none-setzero",
     "offset-update-no-group",
     "offset-update-no-topic",
+    "pop-bad-expression",
+    "pop-late",
+    "pop-no-topic",
+    "pop-queue-out-of-range",
+    "pop-too-many",
     "producer-connection-none",
     "pull-bad-group",
     "pull-empty-queue",
@@ -61,12 +70,12 @@ const ERRORS: [&str; 46] = [
 /// A broker with what the recording one had: `JPlain` with seven messages in queue 0, `JCID`.
 async fn like_the_recorded(dir: &tempfile::TempDir) -> Fixture {
     let fixture = Fixture::start(config(dir.path()));
-    for topic in ["JPlain", "VOne", "JOrder"] {
+    for (topic, queues) in [("JPlain", 2), ("VOne", 2), ("JOrder", 2), ("YPop", 1)] {
         let create = CreateTopic {
             topic: topic.into(),
             default_topic: "TBW102".into(),
-            read_queue_nums: 2,
-            write_queue_nums: 2,
+            read_queue_nums: queues,
+            write_queue_nums: queues,
             perm: 6,
             topic_filter_type: "SINGLE_TAG".into(),
             topic_sys_flag: None,
@@ -78,6 +87,9 @@ async fn like_the_recorded(dir: &tempfile::TempDir) -> Fixture {
     }
     for number in 0..7 {
         fixture.send("JPlain", &format!("{number}"), "TAGS\u{1}tagA\u{2}").await;
+    }
+    for number in 0..6 {
+        fixture.send("YPop", &format!("{number}"), "").await;
     }
     let group =
         SubscriptionGroupConfig { group_name: "JCID".into(), ..SubscriptionGroupConfig::default() };
@@ -106,7 +118,10 @@ async fn refusals_have_the_codes_and_texts_of_apache() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = like_the_recorded(&dir).await;
     for name in ERRORS {
-        let request = recorded(&format!("errors/{name}.req.bin"));
+        let mut request = recorded(&format!("errors/{name}.req.bin"));
+        if name.starts_with("pop-") && name != "pop-late" {
+            request.fields.set("bornTime", "0");
+        }
         let theirs = recorded(&format!("errors/{name}.res.bin"));
         let ours = fixture.ask(request).await;
         assert_eq!(ours.code, theirs.code, "{name}: {:?}", ours.remark);

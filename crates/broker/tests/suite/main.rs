@@ -9,6 +9,7 @@ mod delay;
 mod fixture;
 mod foreign;
 mod golden;
+mod pop;
 mod pull;
 mod register;
 mod send;

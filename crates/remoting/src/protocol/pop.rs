@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
 
-use super::declare::{conversation, header};
+use super::declare::{conversation, header, json_body};
 
 header! {
     /// Takes messages and hides them for a while (200050); codes 0, 209, 210.
@@ -21,8 +22,8 @@ header! {
         invisible_time: i64 = "invisibleTime",
         /// Ms that the broker may hold the request.
         poll_time: i64 = "pollTime",
-        /// When the request was made, ms since 1970.
-        born_time: i64 = "bornTime",
+        /// When the request was made, ms since 1970; 0: now.
+        born_time: i64 = "bornTime" or 0,
         /// Where a new group begins: 0 at the beginning, 1 at the end.
         init_mode: i32 = "initMode",
         /// `TAG` or `SQL92`.
@@ -110,8 +111,8 @@ header! {
         queue_id: i32 = "queueId",
         /// Ms that the broker may hold the request.
         poll_time: i64 = "pollTime",
-        /// When the request was made, ms since 1970.
-        born_time: i64 = "bornTime",
+        /// When the request was made, ms since 1970; 0: now.
+        born_time: i64 = "bornTime" or 0,
         /// Whether messages of a queue come one after the other.
         order: Option<bool> = "order",
         /// Same in each try of one call.
@@ -132,9 +133,141 @@ header! {
     }
 }
 
+header! {
+    /// Asks how many pops wait (200055).
+    #[doc(alias = "PollingInfoRequestHeader")]
+    pub struct PollingInfo {
+        /// Group.
+        consumer_group: CompactString = "consumerGroup",
+        /// Topic.
+        topic: CompactString = "topic",
+        /// Queue; −1 for those that wait for any.
+        queue_id: i32 = "queueId",
+    }
+
+    /// Answer: how many wait.
+    #[doc(alias = "PollingInfoResponseHeader")]
+    pub struct PollingInfoResponse {
+        /// How many.
+        polling_count: i32 = "pollingNum",
+    }
+}
+
+/// Acknowledges many messages (200151).
+#[doc(alias = "BatchAckMessageRequestBody")]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BatchAckMessage {
+    /// By check point.
+    pub acks: Vec<BatchAck>,
+    /// Broker that is meant.
+    pub broker_name: CompactString,
+}
+
+/// Messages of one check point.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BatchAck {
+    /// Bits counted from the first offset, as bytes in Base64, the lowest first.
+    #[serde(rename = "b", alias = "bitSet")]
+    pub bits: CompactString,
+    /// Group.
+    #[serde(rename = "c", alias = "consumerGroup")]
+    pub consumer_group: CompactString,
+    /// Ms before messages come again.
+    #[serde(rename = "it", alias = "invisibleTime")]
+    pub invisible_time: i64,
+    /// When they were taken, ms since 1970.
+    #[serde(rename = "pt", alias = "popTime")]
+    pub pop_time: i64,
+    /// Queue.
+    #[serde(rename = "q", alias = "queueId")]
+    pub queue_id: i32,
+    /// `0` from the topic, `1` or `2` from a retry topic.
+    #[serde(rename = "r", alias = "retry")]
+    pub retry: CompactString,
+    /// Queue of the revive topic.
+    #[serde(rename = "rq", alias = "reviveQueueId")]
+    pub revive_queue_id: i32,
+    /// First offset of the pop.
+    #[serde(rename = "so", alias = "startOffset")]
+    pub start_offset: i64,
+    /// Topic.
+    #[serde(rename = "t", alias = "topic")]
+    pub topic: CompactString,
+}
+
+impl BatchAck {
+    /// Offsets counted from the first one, at most so many; `None` when the text is no Base64.
+    pub fn positions(&self, count_max: usize) -> Option<Vec<i64>> {
+        let bytes = base64::decode(&self.bits)?;
+        let bits = bytes.iter().enumerate().flat_map(|(index, byte)| {
+            let first = i64::try_from(index).unwrap_or(i64::MAX / 8).saturating_mul(8);
+            (0..8_u8)
+                .filter(move |bit| byte & (1 << bit) != 0)
+                .map(move |bit| first + i64::from(bit))
+        });
+        Some(bits.take(count_max).collect())
+    }
+}
+
+json_body!(BatchAckMessage);
+
 conversation! {
+    PollingInfo = POLLING_INFO => PollingInfoResponse;
+    BatchAckMessage = BATCH_ACK_MESSAGE => ();
     PopMessage = POP_MESSAGE => (PopResponse, Bytes);
     AckMessage = ACK_MESSAGE => ();
     ChangeInvisibleTime = CHANGE_MESSAGE_INVISIBLETIME => ChangeInvisibleTimeResponse;
     Notification = NOTIFICATION => NotificationResponse;
+}
+
+/// RFC 4648 with the ordinary alphabet, with or without padding.
+mod base64 {
+    /// The bytes; `None` at the first character that is none of the alphabet.
+    pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+        let (mut held, mut bits) = (0_u32, 0_u32);
+        for letter in text.trim_end_matches('=').bytes() {
+            let value = match letter {
+                b'A'..=b'Z' => letter - b'A',
+                b'a'..=b'z' => letter - b'a' + 26,
+                b'0'..=b'9' => letter - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                _ => return None,
+            };
+            held = (held << 6 | u32::from(value)) & 0xFFFF;
+            bits += 6;
+            if bits >= 8 {
+                bits -= 8;
+                bytes.push(u8::try_from(held >> bits & 0xFF).ok()?);
+            }
+        }
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_of_a_batch_are_positions() {
+        let of = |bits: &str| BatchAck { bits: bits.into(), ..BatchAck::default() }.positions(9);
+        assert_eq!(of("Aw=="), Some(vec![0, 1]));
+        assert_eq!(of("AIA"), Some(vec![15]));
+        assert_eq!(of(""), Some(vec![]));
+        assert_eq!(of("////"), Some((0..9).collect()));
+        assert_eq!(of("ä"), None);
+    }
+
+    #[test]
+    fn long_and_short_names_of_a_batch_are_read() {
+        let short = br#"{"acks":[{"b":"Aw==","c":"g","it":1,"pt":2,"q":3,"r":"0","rq":4,"so":5,"t":"T"}],"brokerName":"b"}"#;
+        let long = br#"{"acks":[{"bitSet":"Aw==","consumerGroup":"g","invisibleTime":1,"popTime":2,"queueId":3,"retry":"0","reviveQueueId":4,"startOffset":5,"topic":"T"}],"brokerName":"b"}"#;
+        let read = |text: &[u8]| crate::json::from_slice::<BatchAckMessage>(text).unwrap();
+        assert_eq!(read(short), read(long));
+        assert_eq!(&crate::json::to_bytes(&read(short))[..], short);
+    }
 }
