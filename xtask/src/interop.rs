@@ -47,6 +47,11 @@ struct Casting {
     apache_version: String,
 }
 
+/// All names that a scene can be called by.
+pub(crate) fn scene_names() -> impl Iterator<Item = &'static str> {
+    SCENES.iter().map(|scene| scene.name)
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let chosen: Vec<&Scene> = SCENES.iter().filter(|scene| arguments.choose(scene)).collect();
     if arguments.list {

@@ -251,6 +251,8 @@ mod tests {
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<ClientConfig>(&text).unwrap(), config);
         assert!(serde_json::from_str::<ClientConfig>(r#"{"nameserver":"a:1"}"#).is_err());
+        let tls = serde_json::from_str::<ClientConfig>(r#"{"useTLS":true}"#);
+        assert!(tls.is_err(), "what is not there yet is refused and not ignored");
     }
 
     #[test]

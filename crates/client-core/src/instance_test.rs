@@ -3,8 +3,8 @@ use rmq_remoting::{request_code, response_code};
 use std::time::Duration;
 
 use super::*;
-use crate::ErrorKind;
 use crate::testing::{A0, A1, B0, Counter, Stage, refusal, route, settle};
+use crate::{ErrorKind, MemberCommand, MemberHeartbeat, MemberReply};
 
 impl ClientInstance {
     pub(crate) fn engine_for_tests(&self) -> &Engine {
@@ -235,4 +235,40 @@ async fn an_instance_needs_name_servers() {
     let config = ClientConfig { namesrv: vec!["nonsense".into()], ..ClientConfig::default() };
     let error = ClientInstance::start(World::system(), config, false).await.unwrap_err();
     assert!(error.to_string().contains("namesrvAddr"), "{error}");
+}
+
+/// M81.
+#[tokio::test]
+async fn a_member_that_panics_does_not_keep_the_others_from_being_balanced() {
+    struct Broken(Arc<Counter>);
+    #[async_trait::async_trait]
+    impl GroupMember for Broken {
+        fn group(&self) -> &str {
+            "a-broken-one"
+        }
+        fn heartbeat(&self) -> MemberHeartbeat {
+            self.0.heartbeat()
+        }
+        fn topics(&self) -> Vec<CompactString> {
+            Vec::new()
+        }
+        async fn rebalance(&self) -> bool {
+            panic!("on purpose");
+        }
+        async fn persist_offsets(&self) {
+            panic!("on purpose");
+        }
+        async fn command(&self, _: MemberCommand) -> MemberReply {
+            MemberReply::Unsupported
+        }
+    }
+    let stage = Stage::new(|_| {});
+    let member = Counter::new("g");
+    stage.instance.join(Arc::new(Broken(Counter::new("other")))).unwrap();
+    stage.instance.join(member.clone()).unwrap();
+    stage.instance.rebalance_soon();
+    settle().await;
+    assert_eq!(*member.runs.lock(), 1);
+    stage.clock.advance(Duration::from_secs(15)).await;
+    assert!(*member.persisted.lock() >= 1);
 }

@@ -149,3 +149,16 @@ async fn a_topic_without_writable_queues_does_not_borrow_the_template() {
     stage.cluster.routes.lock().insert("TBW102".into(), two_brokers());
     assert!(stage.instance.publish_queues("T", Some(4)).await.is_err());
 }
+
+/// M83, M90, M193.
+#[tokio::test]
+async fn a_refresh_that_would_wait_for_three_seconds_gives_up_without_an_answer() {
+    let stage = Stage::new(|_| {});
+    let routes = &stage.instance.engine_for_tests().routes;
+    let others = routes.refreshing.lock().await;
+    let (given_up, ()) =
+        futures_util::future::join(routes.refresh("T"), stage.clock.advance(LOCK_WAIT)).await;
+    assert!(!given_up.unwrap());
+    drop(others);
+    assert!(routes.refresh("T").await.unwrap());
+}

@@ -167,7 +167,7 @@ impl Engine {
             mq_table.insert((*owned.queue).clone(), snapshot);
         }
         ConsumerSnapshot {
-            jstack: Some(self.tasks.running().join("\n")),
+            jstack: Some(self.instance.tasks().all_running().join("\n")),
             mq_table,
             properties: self.properties(),
             status_table: self.rates(),

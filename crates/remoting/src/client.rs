@@ -152,7 +152,9 @@ impl Client {
             limits,
             self.budget.share(),
         );
-        self.tasks.spawn("connection", OnFailure::Log, async move {
+        // Operators look for the thread that does this in the original.
+        let name = format!("NettyClientSelector {}", peer.endpoint());
+        self.tasks.spawn(&name, OnFailure::Log, async move {
             connection.run().await;
             drop(entry);
         });

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -46,6 +46,24 @@ struct Shared {
     running: Mutex<BTreeMap<u64, String>>,
     next: AtomicU64,
     failure: watch::Sender<Option<String>>,
+    children: Mutex<Vec<Weak<Shared>>>,
+}
+
+impl Shared {
+    fn new(failure: watch::Sender<Option<String>>) -> Arc<Self> {
+        Arc::new(Self {
+            running: Mutex::default(),
+            next: AtomicU64::new(0),
+            failure,
+            children: Mutex::default(),
+        })
+    }
+
+    fn all_running(&self, names: &mut Vec<String>) {
+        names.extend(self.running.lock().values().cloned());
+        let children: Vec<_> = self.children.lock().iter().filter_map(Weak::upgrade).collect();
+        children.iter().for_each(|child| child.all_running(names));
+    }
 }
 
 /// Starts tasks and ends them.
@@ -75,26 +93,24 @@ impl Tasks {
             name: name.into(),
             stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
-            shared: Arc::new(Shared {
-                running: Mutex::default(),
-                next: AtomicU64::new(0),
-                failure: watch::Sender::new(None),
-            }),
+            shared: Shared::new(watch::Sender::new(None)),
         }
     }
 
     /// The tasks of a part: they stop with these, and can be stopped alone.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
+        let shared = Shared::new(self.shared.failure.clone());
+        {
+            let mut children = self.shared.children.lock();
+            children.retain(|child| child.strong_count() > 0);
+            children.push(Arc::downgrade(&shared));
+        }
         Self {
             name: format!("{}/{name}", self.name).into(),
             stop: self.stop.child_token(),
             tracker: TaskTracker::new(),
-            shared: Arc::new(Shared {
-                running: Mutex::default(),
-                next: AtomicU64::new(0),
-                failure: self.shared.failure.clone(),
-            }),
+            shared,
         }
         .tracked_by(self)
     }
@@ -193,6 +209,13 @@ impl Tasks {
     /// The names of what runs.
     pub fn running(&self) -> Vec<String> {
         self.shared.running.lock().values().cloned().collect()
+    }
+
+    /// The names of what runs, here and in all parts.
+    pub fn all_running(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        self.shared.all_running(&mut names);
+        names
     }
 
     /// The first task whose failure makes the program unhealthy, now or later.

@@ -1,4 +1,4 @@
-//! The four tasks of an instance.
+//! The tasks of an instance, under the names that operators know from the original.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(super) fn spawn(
     };
     let (this, every) = (Arc::clone(engine), config.route_interval);
     let mut timer_of_routes = timer(FIRST_ROUTES.min(every));
-    tasks.spawn("routes", OnFailure::Unhealthy, async move {
+    tasks.spawn("MQClientFactoryScheduledThread routes", OnFailure::Unhealthy, async move {
         while timer_of_routes.due(None).await.is_some() {
             this.refresh_routes().await;
             timer_of_routes.set(every);
@@ -43,7 +43,7 @@ pub(super) fn spawn(
     });
     let (this, every) = (Arc::clone(engine), config.heartbeat_interval);
     let mut timer_of_heartbeat = timer(FIRST_HEARTBEAT.min(every));
-    tasks.spawn("heartbeat", OnFailure::Unhealthy, async move {
+    tasks.spawn("MQClientFactoryScheduledThread heartbeat", OnFailure::Unhealthy, async move {
         let mut earliest = Monotonic::default();
         while let Some(cause) = timer_of_heartbeat.due(Some(&this.signals.connected)).await {
             match cause {
@@ -64,7 +64,7 @@ pub(super) fn spawn(
     });
     let (this, every) = (Arc::clone(engine), config.persist_interval);
     let mut timer_of_progress = timer(FIRST_PERSIST.min(every.saturating_mul(2)));
-    tasks.spawn("progress", OnFailure::Unhealthy, async move {
+    tasks.spawn("MQClientFactoryScheduledThread progress", OnFailure::Unhealthy, async move {
         while timer_of_progress.due(None).await.is_some() {
             this.persist().await;
             timer_of_progress.set(every);
@@ -73,7 +73,7 @@ pub(super) fn spawn(
     let (this, longest, shortest) =
         (Arc::clone(engine), config.rebalance_interval, config.rebalance_min_interval);
     let mut timer_of_balance = timer(longest);
-    tasks.spawn("rebalance", OnFailure::Unhealthy, async move {
+    tasks.spawn("RebalanceService", OnFailure::Unhealthy, async move {
         let mut earliest = Monotonic::default();
         while timer_of_balance.due(Some(&this.signals.rebalance)).await.is_some() {
             if !timer_of_balance.reaches(earliest).await {
@@ -101,7 +101,7 @@ pub(super) fn spawn_address_server(
     let (this, world, stop) = (Arc::clone(engine), world.clone(), tasks.stop_token());
     let due = world.clock.monotonic() + ADDRESS_INTERVAL;
     let mut timer = Timer { clock: Arc::clone(&world.clock), stop, due };
-    tasks.spawn("name servers", OnFailure::Unhealthy, async move {
+    tasks.spawn("MQClientFactoryScheduledThread name servers", OnFailure::Unhealthy, async move {
         while timer.due(None).await.is_some() {
             match server.fetch(&world).await {
                 Ok(found) => this.routes.name_servers().replace(found),

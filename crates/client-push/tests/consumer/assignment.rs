@@ -284,9 +284,13 @@ async fn operators_see_positions_queues_rates_and_tasks() {
     assert!(snapshot.status_table.contains_key("T"));
     assert_eq!(snapshot.subscription_set.len(), 2);
     let tasks = snapshot.jstack.unwrap();
-    for name in
-        ["ConsumeMessageThread_g_1", "CleanExpireMsgScheduledThread_g", "PullMessageService"]
-    {
+    for name in [
+        "ConsumeMessageThread_g_1",
+        "CleanExpireMsgScheduledThread_g",
+        "PullMessageService",
+        "RebalanceService",
+        "MQClientFactoryScheduledThread",
+    ] {
         assert!(tasks.contains(name), "{tasks}");
     }
     consumer.shutdown(Duration::from_millis(1)).await;

@@ -70,6 +70,9 @@ async fn a_broker_that_has_lost_the_message_gets_a_copy() {
     script.committed(0, 1).await;
     let sent = script.with(|state| state.sent.clone());
     assert_eq!(sent, [("%RETRY%g".to_owned(), 1, "m".into())]);
+    let log = script.with(|state| state.log.clone());
+    let copy = &log[position(&log, code::SEND_MESSAGE_V2).unwrap()];
+    assert_eq!(copy.fields["a"], "CLIENT_INNER_PRODUCER", "the sender of retries");
     consumer.shutdown(Duration::from_secs(1)).await;
 }
 

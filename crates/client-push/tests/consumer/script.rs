@@ -466,8 +466,19 @@ fn found(queue: &Queue, from: i64, codes: &BTreeSet<i32>) -> Option<Response> {
 }
 
 pub(crate) fn pulled(code: i32, queue: &Queue, next: i64, records: Vec<Bytes>) -> Response {
+    suggesting(0, code, queue, next, records)
+}
+
+/// The same from a broker that wants another replica to be asked.
+pub(crate) fn suggesting(
+    replica: i64,
+    code: i32,
+    queue: &Queue,
+    next: i64,
+    records: Vec<Bytes>,
+) -> Response {
     let header = PullResponse {
-        suggest_which_broker_id: 0,
+        suggest_which_broker_id: replica,
         next_begin_offset: next,
         min_offset: queue.base,
         max_offset: queue.end(),
