@@ -31,6 +31,9 @@ pub enum OpenError {
     /// A table in the directory `config` of the store cannot be read.
     #[error("{0}; restore the file from its .bak or a copy, or remove it to start without it")]
     Table(#[from] std::io::Error),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] rmq_store::ReadError),
 }
 
 /// A broker over a message store: serves requests and does its work in time. Built by

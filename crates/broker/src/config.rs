@@ -77,6 +77,19 @@ pub struct BrokerConfig {
     pub start_accept_send_request_time_stamp: i64,
     /// Directory of the store; `config` in it holds the tables.
     pub store_path_root_dir: PathBuf,
+    /// Whether messages of transactions are refused.
+    pub reject_transaction_message: bool,
+    /// Age at which the producer of an open transaction is asked about it.
+    #[serde(rename = "transactionTimeOut")]
+    pub transaction_timeout: u64,
+    /// How often it is asked before the transaction is given up.
+    pub transaction_check_max: u32,
+    /// Between looks for open transactions.
+    pub transaction_check_interval: u64,
+    /// Hours after which files of the log expire, and with them open transactions.
+    pub file_reserved_time: u64,
+    /// Whether replies of request-reply exchanges are stored.
+    pub store_reply_message_enable: bool,
     /// When a message is durable.
     pub flush_disk_type: FlushDiskType,
     /// Whether pop retry topics are named `%RETRY%group+topic` instead of `%RETRY%group_topic`.
@@ -125,6 +138,12 @@ impl Default for BrokerConfig {
             flush_delay_offset_interval: 10_000,
             start_accept_send_request_time_stamp: 0,
             store_path_root_dir: PathBuf::from("store"),
+            reject_transaction_message: false,
+            transaction_timeout: 6000,
+            transaction_check_max: 15,
+            transaction_check_interval: 30_000,
+            file_reserved_time: 72,
+            store_reply_message_enable: true,
             flush_disk_type: FlushDiskType::Sync,
             enable_retry_topic_v2: false,
             retrieve_message_from_pop_retry_topic_v1: true,
@@ -193,6 +212,8 @@ impl BrokerConfig {
             ("channelExpiredTimeout", self.channel_expired_timeout),
             ("flushConsumerOffsetInterval", self.flush_consumer_offset_interval),
             ("flushDelayOffsetInterval", self.flush_delay_offset_interval),
+            ("transactionTimeOut", self.transaction_timeout),
+            ("transactionCheckInterval", self.transaction_check_interval),
             ("registerBrokerTimeoutMills", self.register_broker_timeout_mills),
             ("syncFlushTimeout", self.sync_flush_timeout),
         ] {

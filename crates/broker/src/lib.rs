@@ -15,10 +15,11 @@
 //! | `hold` | pulls and pops that wait |
 //! | `delay` | messages that wait |
 //! | `pop` | what is popped and not yet done |
+//! | `transaction` | half messages and their ends |
 //! | `registrar` | the name servers' knowledge of this broker |
 //! | `limits` | bounds of what peers can make it hold |
 //!
-//! Absent by intention: transactions, timers of any length and replicas are not
+//! Absent by intention: timers of any length and replicas are not
 //! served by this version; such requests are refused, never half served.
 
 #![expect(
@@ -47,6 +48,7 @@ mod registrar;
 mod reply;
 mod stats;
 mod topic_table;
+mod transaction;
 
 pub use broker::{Broker, OpenError};
 pub use config::{BrokerConfig, ConfigError};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -17,12 +18,16 @@ use crate::limits;
 #[derive(Debug, Default)]
 pub(crate) struct ProducerRegistry {
     state: RwLock<State>,
+    /// Whose turn it is among the members of a group.
+    turn: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     groups: HashMap<CompactString, BTreeMap<u64, Member>>,
     by_peer: HashMap<u64, Vec<CompactString>>,
+    /// The connection over which a client was heard last.
+    by_client: HashMap<CompactString, Arc<Peer>>,
     count: usize,
 }
 
@@ -38,7 +43,7 @@ impl ProducerRegistry {
     pub(crate) fn join(&self, group: &str, client: Client, now: Monotonic, wall: Timestamp) {
         let peer_id = client.peer.id();
         let mut state = self.state.write();
-        let State { groups, by_peer, count } = &mut *state;
+        let State { groups, by_peer, by_client, count } = &mut *state;
         let names = by_peer.entry(peer_id).or_default();
         if !names.iter().any(|name| name == group) {
             if *count >= limits::MEMBERSHIPS_MAX || names.len() >= limits::GROUPS_PER_CONNECTION_MAX
@@ -49,6 +54,7 @@ impl ProducerRegistry {
             names.push(group.into());
             *count += 1;
         }
+        by_client.insert(client.id.clone(), Arc::clone(&client.peer));
         let member = Member { client, seen: now, seen_wall: wall };
         groups.entry(group.into()).or_default().insert(peer_id, member);
     }
@@ -82,6 +88,22 @@ impl ProducerRegistry {
         gone.into_iter().map(|(_, peer)| peer).collect()
     }
 
+    /// One live member of a group after the other.
+    pub(crate) fn any(&self, group: &str) -> Option<Arc<Peer>> {
+        let state = self.state.read();
+        let members = state.groups.get(group)?;
+        let peers = members.values().map(|member| &member.client.peer);
+        let live: Vec<_> = peers.filter(|peer| !peer.is_closed()).collect();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(live.len())?;
+        live.get(turn).map(|peer| Arc::clone(peer))
+    }
+
+    /// The connection of a client.
+    pub(crate) fn client(&self, client_id: &str) -> Option<Arc<Peer>> {
+        let peer = self.state.read().by_client.get(client_id).cloned();
+        peer.filter(|peer| !peer.is_closed())
+    }
+
     /// The connections of a group; `None` when nobody is there.
     pub(crate) fn describe(&self, group: &str) -> Option<ProducerConnectionList> {
         let state = self.state.read();
@@ -111,14 +133,18 @@ impl ProducerRegistry {
 impl State {
     fn remove(&mut self, group: &str, peer_id: u64) {
         let Some(members) = self.groups.get_mut(group) else { return };
-        if members.remove(&peer_id).is_none() {
-            return;
-        }
+        let Some(member) = members.remove(&peer_id) else { return };
         if members.is_empty() {
             self.groups.remove(group);
         }
+        let mut is_last = true;
         if let Some(names) = self.by_peer.get_mut(&peer_id) {
             names.retain(|name| name != group);
+            is_last = names.is_empty();
+        }
+        let client = &member.client.id;
+        if is_last && self.by_client.get(client).is_some_and(|peer| peer.id() == peer_id) {
+            self.by_client.remove(client);
         }
         self.count = self.count.saturating_sub(1);
     }

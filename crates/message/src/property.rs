@@ -94,6 +94,14 @@ names! {
     ORIGIN_GROUP = "ORIGIN_GROUP";
     /// Seconds during which an undecided transaction is not checked.
     CHECK_IMMUNITY_TIME_IN_SECONDS = "CHECK_IMMUNITY_TIME_IN_SECONDS";
+    /// How often a producer was asked about a transaction.
+    TRANSACTION_CHECK_TIMES = "TRANSACTION_CHECK_TIMES";
+    /// Position of the half message of which this one is a copy.
+    TRANSACTION_PREPARED_QUEUE_OFFSET = "TRAN_PREPARED_QUEUE_OFFSET";
+    /// When a broker brought a reply to its client, in ms.
+    PUSH_REPLY_TIME = "PUSH_REPLY_TIME";
+    /// When a client got a reply, in ms.
+    ARRIVE_TIME = "ARRIVE_TIME";
     /// Transaction id.
     TRANSACTION_ID = "__transactionId__";
 }

@@ -31,6 +31,9 @@ use crate::queue_lock::LockTable;
 use crate::registrar::{Publication, Registrar};
 use crate::stats::Stats;
 use crate::topic_table::TopicTable;
+use crate::transaction::{self, Ledger, Rules, TransactionCheck};
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// They.
 pub(super) struct Parts {
@@ -48,6 +51,7 @@ pub(super) struct Parts {
     pub(super) offsets: Arc<OffsetTable>,
     pub(super) locks: Arc<LockTable>,
     pub(super) delays: Arc<DelayProgress>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) identity: Arc<Identity>,
     pub(super) live: Arc<Live>,
     pub(super) consumers: Arc<ConsumerRegistry>,
@@ -91,7 +95,9 @@ impl Parts {
         let clock = Arc::clone(&world.clock);
         let appender = Appender::new(Arc::clone(&store), clock, Arc::clone(&stats), &config);
         let pop = PopParts::open(world, &files, &config, appender, (&identity, &offsets))?;
+        let ledger = transaction::open(&*store, &offsets)?;
         Ok(Self {
+            ledger: Arc::new(ledger),
             pop,
             topics: Arc::new(TopicTable::open(&files, &config, now)?),
             groups: Arc::new(GroupTable::open(&files, now)?),
@@ -152,6 +158,30 @@ impl Parts {
             watch: Arc::clone(&self.pop.watch),
             clock: self.clock(),
             retry_kind: self.pop.retries.kind,
+        }
+    }
+
+    pub(super) fn transaction_rules(&self) -> Rules {
+        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        Rules {
+            timeout_ms: signed(self.config.transaction_timeout),
+            checks_max: self.config.transaction_check_max,
+            age_max_ms: signed(self.config.file_reserved_time).saturating_mul(HOUR_MS),
+        }
+    }
+
+    pub(super) fn transaction_check(&self) -> TransactionCheck {
+        TransactionCheck {
+            identity: Arc::clone(&self.identity),
+            topics: Arc::clone(&self.topics),
+            offsets: Arc::clone(&self.offsets),
+            producers: Arc::clone(&self.producers),
+            store: Arc::clone(&self.store),
+            appender: self.appender(),
+            ledger: Arc::clone(&self.ledger),
+            clock: self.clock(),
+            rules: self.transaction_rules(),
+            interval: Duration::from_millis(self.config.transaction_check_interval),
         }
     }
 

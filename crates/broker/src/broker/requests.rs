@@ -16,12 +16,14 @@ use crate::processor::offset::OffsetRequests;
 use crate::processor::pop::PopRequests;
 use crate::processor::pull::PullRequests;
 use crate::processor::query::QueryRequests;
+use crate::processor::reply::ReplyRequests;
 use crate::processor::send::SendRequests;
 use crate::processor::send_back::SendBackRequests;
+use crate::processor::transaction::TransactionRequests;
 
 /// Those who serve them.
 pub(super) struct Requests {
-    send: SendRequests,
+    send: Arc<SendRequests>,
     pull: Arc<PullRequests>,
     offsets: OffsetRequests,
     pub(super) clients: Arc<ClientRequests>,
@@ -31,16 +33,24 @@ pub(super) struct Requests {
     pop: Arc<PopRequests>,
     acks: AckRequests,
     notifications: Arc<NotificationRequests>,
+    transactions: TransactionRequests,
+    replies: Arc<ReplyRequests>,
 }
 
 impl Requests {
     pub(super) fn new(p: &Parts) -> Self {
         let pop = Arc::new(pop(p));
+        let send = Arc::new(send(p));
         Self {
             notifications: Arc::new(NotificationRequests { pops: Arc::clone(&pop) }),
             pop,
             acks: acks(p),
-            send: send(p),
+            replies: Arc::new(ReplyRequests {
+                send: Arc::clone(&send),
+                producers: Arc::clone(&p.producers),
+                store: p.config.store_reply_message_enable,
+            }),
+            send,
             pull: Arc::new(pull(p)),
             offsets: offsets(p),
             clients: Arc::new(clients(p)),
@@ -51,6 +61,7 @@ impl Requests {
             },
             queries: QueryRequests { store: Arc::clone(&p.store), tasks: p.tasks.clone() },
             send_back: send_back(p),
+            transactions: transactions(p),
         }
     }
 
@@ -71,6 +82,7 @@ impl Requests {
             code::CHANGE_MESSAGE_INVISIBLETIME => self.acks.change(peer, &request),
             code::NOTIFICATION => self.notifications.process(peer, &request),
             code::POLLING_INFO => self.pop.polling(&request).into(),
+            code::END_TRANSACTION => self.transactions.process(&request),
             code::UPDATE_CONSUMER_OFFSET => self.offsets.update(&request).into(),
             code::QUERY_CONSUMER_OFFSET => self.offsets.query(&request).into(),
             code::CONSUMER_SEND_MSG_BACK => self.send_back.process(&request),
@@ -84,6 +96,9 @@ impl Requests {
             code::GET_MIN_OFFSET => self.offsets.min(&request).into(),
             code::GET_EARLIEST_MSG_STORETIME => self.offsets.earliest(&request).into(),
             code::SEARCH_OFFSET_BY_TIMESTAMP => self.offsets.search(&request),
+            code::SEND_REPLY_MESSAGE_V2 | code::SEND_REPLY_MESSAGE => {
+                self.replies.process(peer, request)
+            }
             code::QUERY_MESSAGE => self.queries.query(&request),
             code::VIEW_MESSAGE_BY_ID => self.queries.view(&request).into(),
             _ => return Err(request),
@@ -109,6 +124,7 @@ fn send(p: &Parts) -> SendRequests {
             p.world.clock.utc_offset_ms(),
         ),
         stats: Arc::clone(&p.stats),
+        reject_transactions: p.config.reject_transaction_message,
         accept_from: p.config.start_accept_send_request_time_stamp,
     }
 }
@@ -193,6 +209,18 @@ fn send_back(p: &Parts) -> SendBackRequests {
         clock: p.clock(),
         entropy: Arc::clone(&p.world.entropy),
         stats: Arc::clone(&p.stats),
+    }
+}
+
+fn transactions(p: &Parts) -> TransactionRequests {
+    TransactionRequests {
+        identity: Arc::clone(&p.identity),
+        topics: Arc::clone(&p.topics),
+        store: Arc::clone(&p.store),
+        appender: p.appender(),
+        ledger: Arc::clone(&p.ledger),
+        clock: p.clock(),
+        timeout_ms: p.transaction_rules().timeout_ms,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::processor::client::ClientRequests;
 use crate::queue_lock::LockTable;
 use crate::registrar::Registrar;
 use crate::stats::{SAMPLE_PERIOD, Stats};
+use crate::transaction::TransactionCheck;
 
 /// Between looks for clients and locks that have expired.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(10);
@@ -35,6 +36,7 @@ pub(super) struct Work {
     levels: Levels,
     revival: Arc<Revival>,
     orders: Arc<OrderTable>,
+    transactions: Arc<TransactionCheck>,
     holds: Arc<HoldService>,
     clients: Arc<ClientRequests>,
     /// A client is gone after this time without a heartbeat.
@@ -92,6 +94,7 @@ impl Work {
             levels: parts.levels.clone(),
             revival: Arc::new(parts.revival()),
             orders: Arc::clone(&parts.pop.orders),
+            transactions: Arc::new(parts.transaction_check()),
             holds: Arc::clone(&parts.holds),
             clients,
             client_life: Duration::from_millis(parts.config.channel_expired_timeout),
@@ -125,6 +128,8 @@ impl Work {
             let run = Arc::clone(&self.revival).run(queue, tasks.stop_token());
             tasks.spawn(&name, OnFailure::Unhealthy, run);
         }
+        let check = Arc::clone(&self.transactions).run(tasks.stop_token());
+        tasks.spawn("transaction-check", OnFailure::Unhealthy, check);
         tasks.spawn("expiry", OnFailure::Unhealthy, Arc::clone(self).expire());
         tasks.spawn("stats", OnFailure::Log, Arc::clone(self).sample());
         self.registrar.start(&invoker);

@@ -30,9 +30,10 @@ use crate::queue_lock::LockTable;
 use crate::reply;
 use crate::stats::{Count, Stats};
 use crate::topic_table::{Template, Topic, TopicTable};
+use crate::transaction;
 
 /// Flags that a sender cannot give a message: kinds of records that only the broker writes.
-const NOT_SENDERS: i32 =
+pub(super) const NOT_SENDERS: i32 =
     sys_flag::TRANSACTION_ROLLBACK | sys_flag::NEED_UNWRAP | sys_flag::INNER_BATCH;
 
 /// Serves sends.
@@ -48,15 +49,17 @@ pub(crate) struct SendRequests {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) ids: UniqueIds,
     pub(crate) stats: Arc<Stats>,
+    /// Whether messages of transactions are refused.
+    pub(crate) reject_transactions: bool,
     /// Sends are refused before this moment, ms since 1970.
     pub(crate) accept_from: i64,
 }
 
 /// Where a message goes.
-struct Target {
-    topic: CompactString,
-    queue_id: i32,
-    before: Before,
+pub(super) struct Target {
+    pub(super) topic: CompactString,
+    pub(super) queue_id: i32,
+    pub(super) before: Before,
     /// Delay level in place of the message's own, when the message goes to the dead letters.
     delay: Option<i32>,
 }
@@ -71,7 +74,8 @@ impl SendRequests {
         })
     }
 
-    fn mark(&self, fields: &mut Fields) {
+    /// Tells the region, and whether to trace.
+    pub(super) fn mark(&self, fields: &mut Fields) {
         fields.push(MSG_REGION, &self.identity.region);
         fields.push(TRACE_ON, self.identity.trace_text());
     }
@@ -95,7 +99,7 @@ impl SendRequests {
     }
 
     /// Finds or makes the topic, and chooses the queue.
-    fn target(
+    pub(super) fn target(
         &self,
         peer: &Arc<Peer>,
         header: &SendMessage<'_>,
@@ -166,20 +170,8 @@ impl SendRequests {
             .map_err(|error| reply::illegal_message(format_args!("{error}")))?;
         let mut target = self.redirect_retry(incoming, target)?;
         target.before.no_flush |= scan.no_wait || request.is_oneway();
-        let level = target.delay.unwrap_or(scan.delay);
-        // A dead letter is one whatever it was before.
-        if target.delay.is_none() && level <= 0 {
-            if scan.transaction {
-                return Err(reply::transactions_unserved(self.identity.address().ip()));
-            }
-            if scan.timer {
-                return Err(reply::timers_unserved());
-            }
-        }
-        if scan.transaction && header.reconsume_times <= 0 {
-            return Err(reply::transactions_unserved(self.identity.address().ip()));
-        }
-        let level = self.levels.clamp(level);
+        let wait = self.wait(header, &scan, &target)?;
+        let level = wait.level();
         let delay = level.and_then(|level| self.levels.delay(level));
 
         let made_id;
@@ -194,7 +186,8 @@ impl SendRequests {
             unique_id: scan.unique_id.is_none().then_some(unique_id),
             // Written anew where it is not what the sender wrote.
             delay: level.filter(|level| *level != scan.delay).or(target.delay),
-            real: level.map(|_| (&*target.topic, target.queue_id)),
+            real: (wait != Wait::None).then_some((&*target.topic, target.queue_id)),
+            transaction_id: (wait == Wait::Verdict).then_some(unique_id),
         };
         let marks = Marks {
             cluster: &self.identity.cluster,
@@ -204,9 +197,10 @@ impl SendRequests {
         let mut text: SmallVec<[u8; 512]> = SmallVec::new();
         properties::rewrite(header.properties, &scan, &edits, &marks, &mut text);
 
-        let queue = match level {
-            Some(level) => QueueKey::new(name::SCHEDULE_TOPIC, level - 1),
-            None => QueueKey { topic: target.topic.clone(), queue_id: target.queue_id },
+        let queue = match wait {
+            Wait::Level(level) => QueueKey::new(name::SCHEDULE_TOPIC, level - 1),
+            Wait::Verdict => transaction::half_queue(),
+            Wait::None => QueueKey { topic: target.topic.clone(), queue_id: target.queue_id },
         };
         let tags_code = match delay {
             Some(delay) => now.0.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(0)),
@@ -230,11 +224,36 @@ impl SendRequests {
             .appender
             .stage(&queue, std::slice::from_ref(&record))
             .map_err(|error| reply::append_failed(&error, self.appender.body_max()))?;
-        // Of a delayed message the queue that was asked for, but the offset where it waits.
-        let queue_id = if level.is_some() { asked_queue } else { target.queue_id };
+        // Of a message that waits the queue that was asked for, but the offset where it waits.
+        let queue_id = if wait == Wait::None { target.queue_id } else { asked_queue };
         let ids = id::offset_id(self.identity.address(), receipt.physical_offset);
         let response = self.stored(&ids, queue_id, &receipt, unique_id);
         Ok(self.finish(request, &receipt, target.before, response))
+    }
+
+    /// What a message has to wait for before it goes where it belongs.
+    fn wait(
+        &self,
+        header: &SendMessage<'_>,
+        scan: &Scan<'_>,
+        target: &Target,
+    ) -> Result<Wait, Response> {
+        let level = self.levels.clamp(target.delay.unwrap_or(scan.delay));
+        // A dead letter is one whatever it was before, and so is a retry.
+        let is_again = target.delay.is_some() || (header.reconsume_times > 0 && level.is_some());
+        if scan.transaction && !is_again {
+            if self.reject_transactions {
+                return Err(reply::transactions_forbidden(self.identity.address().ip()));
+            }
+            if level.is_some() || scan.timer {
+                return Err(reply::transaction_delayed());
+            }
+            return Ok(Wait::Verdict);
+        }
+        if scan.timer && level.is_none() && target.delay.is_none() {
+            return Err(reply::timers_unserved());
+        }
+        Ok(level.map_or(Wait::None, Wait::Level))
     }
 
     /// Sends to a retry topic: too many deliveries, or a group that consumes in order, end in the
@@ -357,8 +376,27 @@ impl SendRequests {
 }
 
 /// Where a message comes from; an IPv4 address that came over an IPv6 socket is one still.
-fn born_host(peer: &Peer) -> SocketAddr {
+pub(super) fn born_host(peer: &Peer) -> SocketAddr {
     SocketAddr::new(peer.remote().ip().to_canonical(), peer.remote().port())
+}
+
+/// What a message has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    None,
+    /// The time of a delay level.
+    Level(i32),
+    /// The end of its transaction.
+    Verdict,
+}
+
+impl Wait {
+    fn level(self) -> Option<i32> {
+        match self {
+            Self::Level(level) => Some(level),
+            Self::None | Self::Verdict => None,
+        }
+    }
 }
 
 /// A send as it came.

@@ -97,11 +97,42 @@ pub(crate) fn message_unfit(body_max: usize) -> Response {
     ))
 }
 
-pub(crate) fn transactions_unserved(address: impl Display) -> Response {
+pub(crate) fn transactions_forbidden(address: impl Display) -> Response {
     Response::error(
         code::NO_PERMISSION,
         format!("the broker[{address}] sending transaction message is forbidden"),
     )
+}
+
+pub(crate) fn transaction_delayed() -> Response {
+    illegal_message("a message of a transaction cannot be delayed; leave out its delay properties")
+}
+
+pub(crate) fn no_verdict(value: i32) -> Response {
+    failed(format_args!("commitOrRollback is {value}; 8 commits, 12 rolls back, 0 is unknown"))
+}
+
+pub(crate) fn half_missing() -> Response {
+    failed("Find prepared transaction message failed")
+}
+
+pub(crate) fn transaction_of_another_group() -> Response {
+    failed("The producer group wrong")
+}
+
+pub(crate) fn transaction_elsewhere() -> Response {
+    failed("The transaction state table offset wrong")
+}
+
+pub(crate) fn transaction_late() -> Response {
+    Response::error(
+        code::ILLEGAL_OPERATION,
+        "the time that CHECK_IMMUNITY_TIME_IN_SECONDS gives is over; wait for the check",
+    )
+}
+
+pub(crate) fn transaction_over() -> Response {
+    failed("the transaction has been ended before, or was given up; the first end counts")
 }
 
 pub(crate) fn timers_unserved() -> Response {
@@ -114,6 +145,7 @@ pub(crate) fn append_failed(error: &AppendError, body_max: usize) -> Response {
         AppendError::TooLarge { .. } | AppendError::Unfit(_) | AppendError::Empty => {
             message_unfit(body_max)
         }
+        AppendError::ZeroByte => illegal_message(error),
         AppendError::Busy { .. } => Response::error(
             code::SYSTEM_BUSY,
             "[PC_SYNCHRONIZED]broker busy, start flow control for a while",
@@ -135,7 +167,9 @@ pub(crate) fn append_failed(error: &AppendError, body_max: usize) -> Response {
 /// Apache's name of what an append came to, where it answers with that.
 pub(crate) fn put_status(error: &AppendError) -> &'static str {
     match error {
-        AppendError::TooLarge { .. } | AppendError::Empty => "MESSAGE_ILLEGAL",
+        AppendError::TooLarge { .. } | AppendError::Empty | AppendError::ZeroByte => {
+            "MESSAGE_ILLEGAL"
+        }
         AppendError::Unfit(_) => "PROPERTIES_SIZE_EXCEEDED",
         AppendError::Busy { .. } => "OS_PAGE_CACHE_BUSY",
         AppendError::Full { .. } | AppendError::ReadOnly { .. } | AppendError::Stopped => {

@@ -12,4 +12,7 @@ mod golden;
 mod pop;
 mod pull;
 mod register;
+mod remote;
+mod reply;
 mod send;
+mod transaction;

@@ -97,7 +97,7 @@ async fn what_this_version_does_not_serve_is_refused_and_not_stored() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::start(config(dir.path()));
     for (properties, code) in [
-        ("TRAN_MSG\u{1}true\u{2}", response_code::NO_PERMISSION),
+        ("A\u{1}zero\u{0}byte\u{2}", response_code::MESSAGE_ILLEGAL),
         ("TIMER_DELAY_MS\u{1}1000\u{2}", response_code::MESSAGE_ILLEGAL),
         ("TIMER_DELIVER_MS\u{1}1000\u{2}", response_code::MESSAGE_ILLEGAL),
         ("DELAY\u{1}soon\u{2}", response_code::MESSAGE_ILLEGAL),

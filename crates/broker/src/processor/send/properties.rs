@@ -29,6 +29,8 @@ pub(super) struct Edits<'a> {
     pub(super) delay: Option<i32>,
     /// True topic and queue of a message that has to wait.
     pub(super) real: Option<(&'a str, i32)>,
+    /// Of a half message, the id of its transaction.
+    pub(super) transaction_id: Option<&'a str>,
 }
 
 /// What the broker adds to every message.
@@ -127,6 +129,9 @@ pub(super) fn rewrite(
     if let Some(delay) = edits.delay {
         add(property::DELAY, &delay.to_string());
     }
+    if let Some(id) = edits.transaction_id {
+        add(property::TRANSACTION_ID, id);
+    }
     if let Some((topic, queue_id)) = edits.real {
         add(property::REAL_TOPIC, topic);
         add(property::REAL_QUEUE_ID, &queue_id.to_string());
@@ -141,6 +146,9 @@ fn is_replaced(name: &str, edits: &Edits<'_>) -> bool {
         | property::TIMER_DELAY_MS
         | property::TIMER_DELAY_SEC
         | property::TIMER_DELIVER_MS => edits.real.is_some(),
+        property::TRANSACTION_ID
+        | property::TRANSACTION_CHECK_TIMES
+        | property::TRANSACTION_PREPARED_QUEUE_OFFSET => edits.transaction_id.is_some(),
         name => is_brokers(name),
     }
 }
