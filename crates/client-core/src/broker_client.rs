@@ -27,6 +27,7 @@ use crate::wire::{Wire, named};
 
 mod pull;
 mod send;
+mod transaction;
 
 pub use pull::{PullCall, PullOutcome, PullStatus};
 pub use send::{SendCall, SendReceipt, SendStatus};

@@ -17,12 +17,14 @@ use rmq_runtime::{Tasks, World};
 
 use crate::address_server::AddressServer;
 use crate::broker_client::BrokerClient;
+use crate::check_back::CheckBack;
 use crate::commands::{Door, Signals};
 use crate::error::GroupKind;
 use crate::heartbeat::{Heartbeats, Round};
 use crate::hook::{NamespaceHook, RequestHook, hooked};
 use crate::member::{GroupMember, Members};
 use crate::name_servers::NameServers;
+use crate::replies::{AwaitedReply, Replies};
 use crate::route::{PublishRoute, Routes};
 use crate::wire::Wire;
 use crate::{ClientConfig, ClientError, Namespace, client_id};
@@ -42,6 +44,7 @@ pub struct ClientInstance {
     tasks: Tasks,
     loops: Tasks,
     engine: Arc<Engine>,
+    replies: Arc<Replies>,
 }
 
 /// What the loops work on.
@@ -116,10 +119,12 @@ impl ClientInstance {
         let tasks = Tasks::new("client");
         let client_id = client_id::make(&world, &config, keep_name);
         let (members, signals) = (Arc::<Members>::default(), Arc::<Signals>::default());
+        let replies = Arc::<Replies>::default();
         let door = Door::new(
             Arc::clone(&members),
             Arc::clone(&signals),
             tasks.child("commands"),
+            Arc::clone(&replies),
             config.body_len_max,
         );
         let namespace_v2 = config.namespace_v2.as_deref().map(|name| NamespaceHook(name.into()));
@@ -156,7 +161,7 @@ impl ClientInstance {
         }
         tracing::info!(client_id = %engine.client_id, name_servers = ?config.namesrv, "client started");
         let namespace = Namespace::of(&config);
-        Ok(Arc::new(Self { world, config, namespace, tasks, loops, engine }))
+        Ok(Arc::new(Self { world, config, namespace, tasks, loops, engine, replies }))
     }
 
     /// Who this client is in the eyes of brokers.
@@ -222,6 +227,16 @@ impl ClientInstance {
     pub fn join_producer(&self, group: &str) -> Result<(), ClientError> {
         name::validate_group(group)?;
         self.engine.members.join_producer(group, self.client_id())
+    }
+
+    /// Has brokers' questions about the transactions of a producer that is in answered.
+    pub fn answer_checks(&self, group: &str, check_back: Arc<dyn CheckBack>) {
+        self.engine.members.answer_checks(group, check_back);
+    }
+
+    /// Waits for the reply with that correlation id from now on.
+    pub fn await_reply(&self, correlation_id: &str) -> AwaitedReply {
+        AwaitedReply::new(&self.replies, correlation_id)
     }
 
     /// Lets a producer go, and tells all brokers.

@@ -11,6 +11,7 @@
 //! | [`hook`], [`namespace`] | what is added to requests, and to names |
 //! | [`broker_client`] | typed calls: send, pull, progress, locks |
 //! | [`member`], [`commands`] | what an instance and brokers ask of a consumer |
+//! | [`check_back`] | what brokers ask producers about open transactions |
 //! | [`rebalance`] | who of a group consumes which queues |
 //! | [`offset`] | progress in memory, at brokers, in a file |
 //! | [`error`] | why something could not be done, and what to do next |
@@ -19,6 +20,7 @@
 
 mod address_server;
 pub mod broker_client;
+pub mod check_back;
 pub mod client_id;
 pub mod commands;
 pub mod config;
@@ -31,6 +33,7 @@ mod name_servers;
 pub mod namespace;
 pub mod offset;
 pub mod rebalance;
+mod replies;
 pub mod route;
 #[cfg(test)]
 mod testing;
@@ -40,6 +43,7 @@ pub use broker_client::{
     BrokerClient, PullCall, PullOutcome, PullStatus, SendBackCall, SendCall, SendReceipt,
     SendStatus,
 };
+pub use check_back::{CheckBack, TransactionQuestion};
 pub use config::ClientConfig;
 pub use error::{ClientError, ErrorKind, FAQ_SUFFIX, GroupKind};
 pub use hook::RequestHook;
@@ -47,6 +51,7 @@ pub use instance::ClientInstance;
 pub use member::{GroupMember, MemberCommand, MemberHeartbeat, MemberReply};
 pub use namespace::Namespace;
 pub use offset::{LocalFileOffsets, OffsetStore, Positions, Progress, RemoteOffsets};
+pub use replies::AwaitedReply;
 pub use route::PublishRoute;
 
 /// Words of the protocol that members and users meet.
@@ -61,5 +66,6 @@ pub mod protocol {
         ConsumeFromWhere, ConsumeType, MessageModel, TopicSubscription,
     };
     pub use rmq_remoting::protocol::offset::Boundary;
+    pub use rmq_remoting::protocol::transaction::{EndTransaction, verdict};
     pub use rmq_remoting::response_code;
 }

@@ -14,6 +14,7 @@ use rmq_remoting::protocol::heartbeat::{
 };
 
 use crate::ClientError;
+use crate::check_back::CheckBack;
 use crate::error::GroupKind;
 
 /// A consumer as its instance sees it.
@@ -123,7 +124,7 @@ pub(crate) struct Members {
 #[derive(Default)]
 struct Table {
     consumers: BTreeMap<CompactString, Arc<dyn GroupMember>>,
-    producers: BTreeSet<CompactString>,
+    producers: BTreeMap<CompactString, Option<Arc<dyn CheckBack>>>,
     /// Topics that producers have asked for.
     published: BTreeSet<CompactString>,
     closed: bool,
@@ -149,10 +150,22 @@ impl Members {
         let mut table = self.table.lock();
         table.open(client_id)?;
         let group = CompactString::from(group);
-        if !table.producers.insert(group.clone()) {
+        if table.producers.contains_key(&group) {
             return Err(ClientError::DuplicateGroup { kind: GroupKind::Producer, group });
         }
+        table.producers.insert(group, None);
         Ok(())
+    }
+
+    /// Who answers for the transactions of a producer that is in.
+    pub(crate) fn answer_checks(&self, group: &str, check_back: Arc<dyn CheckBack>) {
+        if let Some(known) = self.table.lock().producers.get_mut(group) {
+            *known = Some(check_back);
+        }
+    }
+
+    pub(crate) fn check_back(&self, group: &str) -> Option<Arc<dyn CheckBack>> {
+        self.table.lock().producers.get(group).cloned().flatten()
     }
 
     /// Whether it was there.
@@ -160,7 +173,7 @@ impl Members {
         let mut table = self.table.lock();
         match kind {
             GroupKind::Consumer => table.consumers.remove(group).is_some(),
-            GroupKind::Producer => table.producers.remove(group),
+            GroupKind::Producer => table.producers.remove(group).is_some(),
         }
     }
 
@@ -194,7 +207,7 @@ impl Members {
 
     /// Both halves of a heartbeat.
     pub(crate) fn heartbeats(&self) -> (Vec<ConsumerGroup>, Vec<ProducerGroup>) {
-        let producers = self.table.lock().producers.clone();
+        let producers: Vec<_> = self.table.lock().producers.keys().cloned().collect();
         let consumers =
             self.all().iter().map(|member| member.heartbeat().into_wire(member.group())).collect();
         let producers = producers.into_iter().map(|group_name| ProducerGroup { group_name });
