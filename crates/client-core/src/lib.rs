@@ -14,6 +14,7 @@
 //! | [`check_back`] | what brokers ask producers about open transactions |
 //! | [`rebalance`] | who of a group consumes which queues |
 //! | [`offset`] | progress in memory, at brokers, in a file |
+//! | [`trace`] | what tools show of the way of a message |
 //! | [`error`] | why something could not be done, and what to do next |
 //!
 //! Nothing here is global: two instances of one process share nothing.
@@ -37,6 +38,7 @@ mod replies;
 pub mod route;
 #[cfg(test)]
 mod testing;
+pub mod trace;
 mod wire;
 
 pub use broker_client::{

@@ -75,7 +75,7 @@ async fn main() -> anyhow::Result<()> {
         .subscribe(format!("%DLQ%{}", args.group), "*")
         .consume_from(ConsumeFrom::FirstOffset)
         .each(move |message: MessageView, _: ConsumeContext| {
-            let origin = message.properties.get("DLQ_ORIGIN_TOPIC").unwrap_or("?").to_owned();
+            let origin = message.properties.get("RETRY_TOPIC").unwrap_or("?").to_owned();
             println!("dead letter from {origin}: {}", String::from_utf8_lossy(&message.body));
             told.notify_one();
             std::future::ready(())

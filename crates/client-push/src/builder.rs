@@ -1,5 +1,6 @@
 //! From settings and parts to a running consumer.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -7,10 +8,12 @@ use std::time::Duration;
 use compact_str::CompactString;
 use rmq_client_core::protocol::MessageModel;
 use rmq_client_core::rebalance::{AllocateStrategy, Average};
+use rmq_client_core::trace::Tracer;
 use rmq_client_core::{
     ClientConfig, ClientInstance, LocalFileOffsets, Namespace, OffsetStore, Progress,
     RemoteOffsets, RequestHook,
 };
+use rmq_message::id::UniqueIds;
 use rmq_message::subscription::{ALL, ExpressionType};
 use rmq_message::{MessageQueue, MessageView, Subscription, Timestamp, name};
 use rmq_runtime::World;
@@ -27,6 +30,7 @@ use crate::ready::ReadyLine;
 use crate::settings::{ConsumeFrom, PushSettings, SettingsError};
 use crate::stats::StatsTable;
 use crate::subscriptions::Subscriptions;
+use crate::trace::TraceHook;
 
 /// How long an instance that could not be used has to end.
 const GIVE_UP: Duration = Duration::from_secs(1);
@@ -164,6 +168,14 @@ impl PushConsumerBuilder {
         self
     }
 
+    /// Tells the topic of traces about every message, for the tools that show its way; off by
+    /// default. What cannot be told is dropped.
+    #[doc(alias = "setEnableTrace")]
+    pub fn trace(mut self, enabled: bool) -> Self {
+        self.config.enable_trace = enabled;
+        self
+    }
+
     /// Names of topics and groups carry it at the brokers; here they stay as they are.
     #[doc(alias = "setNamespace")]
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
@@ -263,14 +275,22 @@ impl PushConsumerBuilder {
         });
         let strategy = self.strategy.unwrap_or_else(|| Arc::new(Average));
         let assignment_listener = self.assignment_listener;
+        let mut hooks = self.hooks;
+        let tracer =
+            instance.config().enable_trace.then(|| Arc::new(Tracer::start(&instance, group)));
+        if let Some(tracer) = &tracer {
+            hooks.consume.push(Arc::new(TraceHook::new(Arc::clone(tracer), &instance)));
+        }
         let ordered = matches!(listener, Listener::Ordered(_));
         let engine = Arc::new(Engine {
             group: group.into(),
             assignment: Assignment::new(Limits::of(&self.settings, 0, ordered)),
-            parts: Parts { listener, strategy, assignment_listener, hooks: self.hooks },
+            parts: Parts { listener, strategy, assignment_listener, hooks },
             subscriptions: Subscriptions::new(subscriptions),
             line: ReadyLine::default(),
             stats: StatsTable::default(),
+            ids: ids(instance.world()),
+            tracer,
             tasks: instance.tasks().child(&format!("push {group}")),
             paused: watch::Sender::new(false),
             stopping: AtomicBool::new(false),
@@ -290,6 +310,13 @@ impl PushConsumerBuilder {
             }
         }
     }
+}
+
+/// Names that nobody else gives.
+fn ids(world: &World) -> UniqueIds {
+    let ip = world.net.local_ips().first().copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let maker = u32::try_from(world.entropy.below(u64::from(u32::MAX))).unwrap_or(0);
+    UniqueIds::new(ip, std::process::id(), maker, world.clock.utc_offset_ms())
 }
 
 /// The subscriptions, with the group's retry topic when failures come back.

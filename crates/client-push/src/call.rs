@@ -43,6 +43,8 @@ pub trait ConsumeHook: Send + Sync + 'static {
 #[doc(alias = "ConsumeMessageContext")]
 #[derive(Clone, Debug)]
 pub struct Call {
+    /// Names the call, everywhere and for ever.
+    pub id: String,
     /// The consumer's group.
     pub group: Arc<str>,
     /// The queue that holds the messages.
@@ -136,9 +138,10 @@ impl Engine {
         is_success: impl FnOnce(&T) -> bool,
     ) -> (Option<T>, Duration) {
         let (group, queue) = (Arc::clone(&self.group), Arc::clone(queue));
-        let call = Call { group, queue, messages: messages.clone() };
-        let span = span(&call);
         let hooks = &self.parts.hooks;
+        let id = if hooks.consume.is_empty() { String::new() } else { self.ids.next(self.wall()) };
+        let call = Call { id, group, queue, messages: messages.clone() };
+        let span = span(&call);
         span.in_scope(|| hooks.each(&call.queue, |hook| hook.before(&call)));
         let begun = self.now();
         let answer = AssertUnwindSafe(answer).catch_unwind().instrument(span.clone()).await.ok();

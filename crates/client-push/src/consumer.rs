@@ -240,6 +240,11 @@ impl PushConsumer {
         let abandoned = running(&queues);
         let unconsumed = queues.iter().map(|queue| queue.retire()).sum();
         let farewell = clock.timeout(rest(), engine.farewell(&queues)).await.is_ok();
+        if let Some(tracer) = &engine.tracer
+            && clock.timeout(rest(), tracer.flush()).await.is_err()
+        {
+            tracing::debug!(group = %engine.group, "traces are dropped");
+        }
         let mut stragglers = engine.tasks.stop(clock.as_ref(), rest()).await;
         if self.own {
             stragglers.extend(engine.instance.shutdown(rest()).await);

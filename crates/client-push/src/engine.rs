@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use rmq_client_core::protocol::MessageModel;
 use rmq_client_core::rebalance::AllocateStrategy;
+use rmq_client_core::trace::Tracer;
 use rmq_client_core::{BrokerClient, ClientInstance, Namespace, Progress};
+use rmq_message::id::UniqueIds;
 use rmq_message::{MessageQueue, Timestamp, name};
 use rmq_runtime::{ClockExt, Monotonic, OnFailure, Tasks};
 use tokio::sync::watch;
@@ -66,6 +68,9 @@ pub(crate) struct Engine {
     pub(crate) assignment: Assignment,
     pub(crate) line: ReadyLine,
     pub(crate) stats: StatsTable,
+    /// Names of calls.
+    pub(crate) ids: UniqueIds,
+    pub(crate) tracer: Option<Arc<Tracer>>,
     pub(crate) tasks: Tasks,
     pub(crate) paused: watch::Sender<bool>,
     pub(crate) workers: Workers,

@@ -26,7 +26,7 @@
 //! ```
 //!
 //! Delivery is at least once. A listener that answers with an error gets the messages again later,
-//! in growing delays, and after sixteen attempts they lie in the group's dead-letter topic.
+//! in growing delays, and after sixteen retries they lie in the group's dead-letter topic.
 //!
 //! ```text
 //! pull_loop ─▶ process_queue ─▶ ready ─▶ concurrent / orderly ─▶ listener
@@ -42,7 +42,7 @@
 //! | `pull_loop`, `start_offset`, `flow_control` | fetching messages of one queue |
 //! | `process_queue` | messages of one queue that are not finished, and its progress |
 //! | `ready`, `concurrent`, `orderly` | calling the listener |
-//! | [`call`] | what surrounds a call: span, hooks, time |
+//! | [`call`], `trace` | what surrounds a call: span, hooks, time; what is told of it |
 //! | `send_back` | returning what failed |
 //! | `member`, `subscriptions`, [`stats`] | what brokers and operators are told |
 
@@ -69,6 +69,7 @@ pub mod stats;
 mod subscriptions;
 #[cfg(test)]
 mod testing;
+mod trace;
 
 pub use builder::PushConsumerBuilder;
 pub use call::{Call, CallEnd, ConsumeHook, FilterHook};

@@ -367,3 +367,40 @@ async fn the_replica_that_a_broker_names_is_asked_next_and_takes_no_commit() {
     assert!(flags[1..].iter().all(|commit| *commit == 0), "a replica keeps no progress: {flags:?}");
     consumer.shutdown(GRACE).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_traced_consumer_tells_of_every_call() {
+    let script = Script::new(1);
+    let topic = "RMQ_SYS_TRACE_TOPIC";
+    script.with(|state| state.queues.insert((topic.into(), 0), Default::default()));
+    let traced: Properties =
+        [(property::UNIQ_KEY, "ID1"), (property::KEYS, "k")].into_iter().collect();
+    script.store_as("T", 0, &traced, "told", 0);
+    let quiet: Properties =
+        [(property::UNIQ_KEY, "ID2"), (property::TRACE_ON, "false")].into_iter().collect();
+    script.store_as("T", 0, &quiet, "not told", 0);
+    let config = ClientConfig { enable_trace: true, ..ClientConfig::default() };
+    let instance = script.instance_with(config, false);
+    let (listener, mut seen) = telling();
+    let builder = PushConsumer::builder().instance(&instance).group(GROUP).subscribe("T", "*");
+    let builder = builder.consume_from(FIRST).consume_threads(1);
+    let consumer = builder.each(listener).start().await.unwrap();
+    assert_eq!((next(&mut seen).await, next(&mut seen).await), ("told".into(), "not told".into()));
+    script.committed(0, 2).await;
+    consumer.shutdown(GRACE).await;
+    let sent = script.with(|state| state.sent.clone());
+    let [(to, _, text)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(to, topic);
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let lines: Vec<Vec<&str>> =
+        text.split_terminator('\u{2}').map(|line| line.split('\u{1}').collect()).collect();
+    let [before, after] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(
+        (before[0], before[2], before[3], before[5]),
+        ("SubBefore", "DefaultRegion", "g", "ID1")
+    );
+    assert_eq!((before[6], before[7]), ("0", "k"));
+    assert_eq!(before[4], after[1], "one call");
+    assert_eq!((after[0], after[2], after[4], after[5]), ("SubAfter", "ID1", "true", "k"));
+    assert_eq!((after[6], after[8]), ("0", "g"));
+}
