@@ -16,6 +16,7 @@
 //! | `delay` | messages that wait |
 //! | `pop` | what is popped and not yet done |
 //! | `transaction` | half messages and their ends |
+//! | `assignment` | which queues a member consumes, when the broker says it |
 //! | `registrar` | the name servers' knowledge of this broker |
 //! | `limits` | bounds of what peers can make it hold |
 //!
@@ -29,6 +30,7 @@
 
 mod admin;
 mod append;
+mod assignment;
 mod broker;
 mod config;
 mod consumer_registry;

@@ -1,6 +1,7 @@
 //! Requests of clients: one module for each conversation.
 
 pub(crate) mod ack;
+pub(crate) mod assignment;
 pub(crate) mod client;
 pub(crate) mod lock;
 pub(crate) mod notification;

@@ -11,6 +11,8 @@ use rmq_store::{MessageStore, StoreAdmin};
 
 use super::OpenError;
 use crate::append::Appender;
+use crate::assignment::modes::RequestModes;
+use crate::assignment::routes::RouteView;
 use crate::config::{BrokerConfig, ConfigError, Live};
 use crate::consumer_registry::ConsumerRegistry;
 use crate::delay::{Bells, DelayDelivery, DelayProgress, Levels};
@@ -62,6 +64,8 @@ pub(super) struct Parts {
     pub(super) stats: Arc<Stats>,
     pub(super) publication: Arc<Publication>,
     pub(super) pop: PopParts,
+    pub(super) modes: Arc<RequestModes>,
+    pub(super) routes: Arc<RouteView>,
 }
 
 /// Parts of pop consumption.
@@ -96,10 +100,17 @@ impl Parts {
         let appender = Appender::new(Arc::clone(&store), clock, Arc::clone(&stats), &config);
         let pop = PopParts::open(world, &files, &config, appender, (&identity, &offsets))?;
         let ledger = transaction::open(&*store, &offsets)?;
+        let topics = Arc::new(TopicTable::open(&files, &config, now)?);
+        let servers = config.name_servers()?;
+        let clock = Arc::clone(&world.clock);
+        let routes =
+            RouteView::new(Arc::clone(&identity), Arc::clone(&topics), servers.clone(), clock);
         Ok(Self {
             ledger: Arc::new(ledger),
             pop,
-            topics: Arc::new(TopicTable::open(&files, &config, now)?),
+            modes: Arc::new(RequestModes::open(&files)?),
+            routes: Arc::new(routes),
+            topics,
             groups: Arc::new(GroupTable::open(&files, now)?),
             offsets,
             locks: Arc::new(LockTable::open(&files, monotonic)?),
@@ -114,7 +125,7 @@ impl Parts {
             bells: Arc::new(Bells::new(&levels)),
             stats,
             publication: Arc::new(Publication::new()),
-            servers: config.name_servers()?,
+            servers,
             opened: (now, monotonic),
             world: world.clone(),
             tasks,

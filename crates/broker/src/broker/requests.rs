@@ -9,6 +9,7 @@ use rmq_remoting::{Peer, RemotingCommand, Reply};
 
 use super::parts::Parts;
 use crate::processor::ack::AckRequests;
+use crate::processor::assignment::AssignmentRequests;
 use crate::processor::client::ClientRequests;
 use crate::processor::lock::LockRequests;
 use crate::processor::notification::NotificationRequests;
@@ -35,6 +36,7 @@ pub(super) struct Requests {
     notifications: Arc<NotificationRequests>,
     transactions: TransactionRequests,
     replies: Arc<ReplyRequests>,
+    assignments: Arc<AssignmentRequests>,
 }
 
 impl Requests {
@@ -51,6 +53,7 @@ impl Requests {
                 store: p.config.store_reply_message_enable,
             }),
             send,
+            assignments: Arc::new(assignments(p)),
             pull: Arc::new(pull(p)),
             offsets: offsets(p),
             clients: Arc::new(clients(p)),
@@ -81,6 +84,9 @@ impl Requests {
             code::BATCH_ACK_MESSAGE => self.acks.ack_many(&request),
             code::CHANGE_MESSAGE_INVISIBLETIME => self.acks.change(peer, &request),
             code::NOTIFICATION => self.notifications.process(peer, &request),
+            code::QUERY_ASSIGNMENT => self.assignments.query(&request),
+            code::SET_MESSAGE_REQUEST_MODE => self.assignments.set(&request),
+            code::GET_ALL_MESSAGE_REQUEST_MODE => self.assignments.all().into(),
             code::POLLING_INFO => self.pop.polling(&request).into(),
             code::END_TRANSACTION => self.transactions.process(&request),
             code::UPDATE_CONSUMER_OFFSET => self.offsets.update(&request).into(),
@@ -181,6 +187,18 @@ fn acks(p: &Parts) -> AckRequests {
         store: Arc::clone(&p.store),
         appender: p.appender(),
         holds: Arc::clone(&p.holds),
+        clock: p.clock(),
+    }
+}
+
+fn assignments(p: &Parts) -> AssignmentRequests {
+    AssignmentRequests {
+        live: Arc::clone(&p.live),
+        topics: Arc::clone(&p.topics),
+        groups: Arc::clone(&p.groups),
+        consumers: Arc::clone(&p.consumers),
+        modes: Arc::clone(&p.modes),
+        routes: Arc::clone(&p.routes),
         clock: p.clock(),
     }
 }

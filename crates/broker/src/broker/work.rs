@@ -10,6 +10,7 @@ use rmq_runtime::{ClockExt, OnFailure, Tasks, World};
 use rmq_store::{ArrivalListener, QueueKey};
 
 use super::parts::Parts;
+use crate::assignment::routes::RouteView;
 use crate::delay::{Bells, DelayDelivery, Levels};
 use crate::document::{self, Document, Files, Rhythm};
 use crate::hold::HoldService;
@@ -44,6 +45,7 @@ pub(super) struct Work {
     locks: Arc<LockTable>,
     stats: Arc<Stats>,
     registrar: Arc<Registrar>,
+    routes: Arc<RouteView>,
     /// What the registrar registers with, while it does.
     invoker: Mutex<Option<Arc<dyn Invoker>>>,
 }
@@ -86,6 +88,7 @@ impl Work {
                 (Arc::clone(&parts.topics) as _, Rhythm::AtOnce),
                 (Arc::clone(&parts.groups) as _, Rhythm::AtOnce),
                 (Arc::clone(&parts.locks) as _, Rhythm::AtOnce),
+                (Arc::clone(&parts.modes) as _, Rhythm::AtOnce),
                 (Arc::clone(&parts.offsets) as _, progress),
                 (Arc::clone(&parts.pop.orders) as _, progress),
                 (Arc::clone(&parts.delays) as _, delays),
@@ -101,6 +104,7 @@ impl Work {
             locks: Arc::clone(&parts.locks),
             stats: Arc::clone(&parts.stats),
             registrar: Arc::new(parts.registrar()),
+            routes: Arc::clone(&parts.routes),
             invoker: Mutex::new(None),
         }
     }
@@ -133,6 +137,7 @@ impl Work {
         tasks.spawn("expiry", OnFailure::Unhealthy, Arc::clone(self).expire());
         tasks.spawn("stats", OnFailure::Log, Arc::clone(self).sample());
         self.registrar.start(&invoker);
+        self.routes.ask_through(&invoker);
         *self.invoker.lock() = Some(invoker);
     }
 

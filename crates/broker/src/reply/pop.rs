@@ -94,3 +94,19 @@ pub(crate) fn ack_unknown(topic: &str, group: &str, queue_id: i32, offset: i64) 
     let text = format!("offset is illegal, key:{topic}@{group}@{queue_id}, commit:{offset}");
     Response::error(code::MESSAGE_ILLEGAL, text)
 }
+
+pub(crate) fn retry_mode() -> Response {
+    Response::error(code::NO_PERMISSION, "retry topic is not allowed to set mode")
+}
+
+pub(crate) fn mode_topic_missing(topic: &str) -> Response {
+    Response::error(code::TOPIC_NOT_EXIST, format!("topic[{}] not exist", echo(topic)))
+}
+
+pub(crate) fn mode_group_missing() -> Response {
+    Response::error(code::SUBSCRIPTION_GROUP_NOT_EXIST, "subscription group does not exist")
+}
+
+pub(crate) fn too_many_modes() -> Response {
+    failed("this broker keeps no more request modes; delete groups that are not used")
+}

@@ -171,3 +171,52 @@ async fn a_queue_has_one_owner() {
     assert_eq!(mine.code, 0);
     fixture.stop().await;
 }
+
+#[tokio::test]
+async fn a_member_that_pops_gets_every_broker_once() {
+    use rmq_remoting::TypedRequest;
+    use rmq_remoting::protocol::assignment::{QueryAssignment, RequestMode, SetRequestMode};
+
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    fixture.send("Orders", "m", "").await;
+    let ask = QueryAssignment {
+        client_id: "me".into(),
+        consumer_group: "GC".into(),
+        strategy_name: "AVG".into(),
+        topic: "Orders".into(),
+        ..QueryAssignment::default()
+    };
+    let assigned = |answer: rmq_remoting::protocol::assignment::Assignments| {
+        let all = answer.message_queue_assignments?.into_iter();
+        Some(all.map(|one| (one.mode, one.message_queue.unwrap().queue_id)).collect::<Vec<_>>())
+    };
+    // Nobody of the group is known: the broker cannot tell.
+    assert_eq!(assigned(fixture.call(&ask).await), None);
+    let group = ConsumerGroup { group_name: "GC".into(), ..ConsumerGroup::default() };
+    let heartbeat = Heartbeat {
+        client_id: "me".into(),
+        consumer_data_set: vec![group],
+        ..Heartbeat::default()
+    };
+    fixture.call(&heartbeat).await;
+    let pulls: Vec<_> = (0..4).map(|id| (RequestMode::Pull, id)).collect();
+    assert_eq!(assigned(fixture.call(&ask).await), Some(pulls));
+    let mode = SetRequestMode {
+        consumer_group: "GC".into(),
+        mode: RequestMode::Pop,
+        pop_share_queue_num: 0,
+        topic: "Orders".into(),
+    };
+    for (topic, code) in [("%RETRY%GC", 16), ("Nothing", 17)] {
+        let bad = SetRequestMode { topic: topic.into(), ..mode.clone() };
+        assert_eq!(fixture.ask(bad.to_command()).await.code, code, "{topic}");
+    }
+    fixture.call(&mode).await;
+    fixture.stop().await;
+    let fixture = Fixture::start(config(dir.path()));
+    fixture.call(&heartbeat).await;
+    let pops = Some(vec![(RequestMode::Pop, -1)]);
+    assert_eq!(assigned(fixture.call(&ask).await), pops);
+    fixture.stop().await;
+}

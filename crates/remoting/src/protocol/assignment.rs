@@ -31,8 +31,8 @@ pub struct QueryAssignment {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Assignments {
-    /// Queues.
-    pub message_queue_assignments: Vec<Assignment>,
+    /// Queues; without them the broker cannot tell, and the member keeps what it has.
+    pub message_queue_assignments: Option<Vec<Assignment>>,
 }
 
 /// One queue of a member.
