@@ -24,6 +24,9 @@ public final class PushConsume {
         consumer.setNamesrvAddr(options.need("namesrv"));
         consumer.setInstanceName(options.text("instance", "consume"));
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        // Without it the broker says which queues there are, and whether they are pulled or popped.
+        consumer.setClientRebalance(!options.on("broker-rebalance"));
+        consumer.setPopInvisibleTime(options.number("invisible-ms", 60_000));
         consumer.setConsumeThreadMin(options.number("threads", 4));
         consumer.setConsumeThreadMax(options.number("threads", 4));
         consumer.setMessageModel(options.on("broadcast") ? MessageModel.BROADCASTING : MessageModel.CLUSTERING);
