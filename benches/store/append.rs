@@ -1,177 +1,196 @@
-//! Appending: in memory with one write per 32 (`ASYNC_FLUSH`), and in groups that share a sync
-//! (`SYNC_FLUSH`); beside each the raw cost of moving the same bytes.
+//! Appending: 32 messages a write, as those of one network read (`ASYNC_FLUSH`), and groups of
+//! waiting sends that share a sync (`SYNC_FLUSH`). Beside each the same minimal work by hand:
+//! checksum, record, queue entry, one positional write of the same bytes, and its sync.
 #![expect(clippy::unwrap_used, reason = "a bench that fails may stop")]
-#![expect(clippy::cast_possible_truncation, reason = "small constants")]
 #![expect(clippy::disallowed_methods, reason = "measures time itself")]
 
+mod bed;
+mod turns;
+
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use rmq_message::Timestamp;
-use rmq_message::record::NewRecord;
-use rmq_runtime::{OpenMode, Tasks, World};
-use rmq_store::{Chore, Config, FlushDiskType, LocalStore, MessageStore, QueueKey};
-use tokio::runtime::{Builder, Runtime};
+use bed::{Bed, message, queues};
+use rmq_message::record::{self, NewRecord};
+use rmq_message::{PhysicalOffset, QueueOffset, Timestamp, record::Placement};
+use rmq_runtime::{DiskFile, OpenMode, World};
+use rmq_store::{Chore, FlushDiskType, MessageStore};
+use turns::{Work, compare, is_asked};
 
-/// Messages that are settled together, as those of one network read are.
-const GROUP: u64 = 32;
-const PROPERTIES: &[u8] =
-    b"UNIQ_KEY\x01FD00000000000000000000000000000272455FFD2B2769CDD8710000\x02\
-    CLUSTER\x01DefaultCluster\x02TAGS\x01tagA\x02WAIT\x01true\x02";
+/// Messages that are settled together.
+const GROUP: usize = 32;
 const SEGMENT: u64 = 1 << 30;
+const TOPIC: &str = "BenchTopic0";
 
-struct Opened {
-    store: Arc<LocalStore>,
-    runtime: Runtime,
-    _dir: tempfile::TempDir,
+fn main() {
+    append();
+    sync_commit();
 }
 
-fn open(mode: FlushDiskType) -> Opened {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let inside = runtime.enter();
+fn append() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config {
-        store_path_root_dir: dir.path().to_owned(),
-        flush_disk_type: mode,
-        disk_space_warning_level_ratio: 1.0,
-        // The oldest files go, so that long runs fit the disk.
-        file_reserved_time: 0,
-        disk_max_used_space_ratio: 0,
-        clean_resource_interval: 500,
-        ..Config::default()
-    };
-    let store = LocalStore::open(&World::system(), &Tasks::new("bench"), config).unwrap();
-    drop(inside);
-    Opened { store, runtime, _dir: dir }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.runtime.block_on(self.store.stop()).unwrap();
-    }
-}
-
-fn message(body: &[u8]) -> NewRecord<'_> {
-    let host = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10911);
-    NewRecord {
-        topic: "",
-        queue_id: 0,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: Timestamp(1_700_000_000_000),
-        born_host: host,
-        store_host: host,
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body,
-        properties: PROPERTIES,
-        tags_code: 3_552_231,
-    }
-}
-
-fn queues(count: u64) -> Vec<QueueKey> {
-    (0..count).map(|n| QueueKey::new(format!("BenchTopic{}", n / 8), (n % 8) as i32)).collect()
-}
-
-fn append(c: &mut Criterion) {
-    let mut group = c.benchmark_group("append");
-    for len in [128, 1024] {
-        let body = vec![7; len];
-        group.throughput(Throughput::Elements(GROUP));
-        for count in [1, 10_000] {
-            let (opened, queues) = (open(FlushDiskType::Async), queues(count));
-            // Files of queues are made once in a queue's life, and not measured.
-            for queue in &queues {
-                opened.store.append(queue, &[message(&body)]).unwrap();
-            }
-            opened.store.settle().unwrap();
-            opened.store.work(Chore::Save).unwrap();
-            let mut next = queues.iter().cycle();
-            group.bench_function(BenchmarkId::new(format!("{len}B"), format!("{count}q")), |b| {
-                b.iter(|| {
-                    for _ in 0..GROUP {
-                        let queue = next.next().unwrap();
-                        black_box(opened.store.append(queue, &[message(&body)]).unwrap());
-                    }
-                    opened.store.settle().unwrap();
-                });
-            });
+    for count in [1, 10_000] {
+        let name = format!("append to {count} queues, ");
+        if !is_asked(&name) {
+            continue;
         }
-        raw(&mut group, len);
+        let home = dir.path().join(count.to_string());
+        let (bed, queues) = (Bed::open(&home, FlushDiskType::Async), queues(count));
+        // Files of queues are made once in a queue's life, and not measured.
+        for queue in &queues {
+            bed.store.append(queue, &[message(b"first")]).unwrap();
+        }
+        bed.store.settle().unwrap();
+        bed.store.work(Chore::Save).unwrap();
+        for (len, groups) in [(128, 2000), (1024, 1000), (64 << 10, 16)] {
+            let (body, mut next) = (vec![7; len], queues.iter().cycle());
+            let mut raw = Raw::new(&dir.path().join("raw"), &body);
+            let items = groups * GROUP as u64;
+            let work = Work {
+                name: &format!("{name}{len} B"),
+                items,
+                bytes: items * raw.record_len(),
+            };
+            let mut store = || {
+                let started = Instant::now();
+                for _ in 0..groups {
+                    for queue in next.by_ref().take(GROUP) {
+                        black_box(bed.store.append(queue, &[message(&body)]).unwrap());
+                    }
+                    bed.store.settle().unwrap();
+                }
+                let took = started.elapsed();
+                // The key index follows beside; it is not to disturb the others' turns.
+                let end = bed.store.append(&queues[0], &[message(b"last")]).unwrap().end;
+                bed.store.settle().unwrap();
+                bed.runtime.block_on(bed.store.indexed().reached(end.0)).unwrap();
+                took
+            };
+            let mut by_hand = || {
+                let started = Instant::now();
+                for _ in 0..groups {
+                    raw.group(GROUP);
+                }
+                started.elapsed()
+            };
+            compare(&work, &mut [("store", &mut store), ("by hand", &mut by_hand)]);
+        }
     }
-    group.finish();
 }
 
-/// The same bytes: checksum, a copy into a buffer, one positional write per group.
-fn raw(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>, len: usize) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("raw");
-    let mut file = create(&path);
-    let record = vec![7; len + 91 + 10 + PROPERTIES.len()];
-    let mut staged = Vec::with_capacity(record.len() * GROUP as usize);
-    let mut at = 0;
-    group.bench_function(BenchmarkId::new(format!("{len}B"), "raw"), |b| {
-        b.iter(|| {
-            staged.clear();
-            for _ in 0..GROUP {
-                black_box(rmq_message::record::crc(&record[..len]));
-                staged.extend_from_slice(&record);
-            }
-            if at + staged.len() as u64 > SEGMENT {
-                // Fresh pages, as a log has them.
-                std::fs::remove_file(&path).unwrap();
-                (file, at) = (create(&path), 0);
-            }
-            file.write_at(at, &staged).unwrap();
-            at += staged.len() as u64;
-        });
-    });
+/// Appending without a store: one queue, no key index, no locks, nothing checked.
+struct Raw<'a> {
+    file: Arc<dyn DiskFile>,
+    body: &'a [u8],
+    /// All of the record before its body and after it.
+    ends: (Vec<u8>, Vec<u8>),
+    staged: Vec<u8>,
+    units: Vec<u8>,
+    at: u64,
+    count: u64,
 }
 
-fn create(path: &Path) -> Arc<dyn rmq_runtime::DiskFile> {
-    World::system().disk.open(path, OpenMode::Create { len: SEGMENT }).unwrap()
+impl<'a> Raw<'a> {
+    fn new(path: &Path, body: &'a [u8]) -> Self {
+        let disk = World::system().disk;
+        disk.remove(path).unwrap();
+        let file = disk.open(path, OpenMode::Create { len: SEGMENT }).unwrap();
+        let record = NewRecord { topic: TOPIC, ..message(body) };
+        let place = Placement {
+            queue_offset: QueueOffset(0),
+            physical_offset: PhysicalOffset(0),
+            store_timestamp: Timestamp(0),
+        };
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes, record.encoded_len().unwrap(), 0, place);
+        let ends = (bytes[..88].to_vec(), bytes[88 + body.len()..].to_vec());
+        Self { file, body, ends, staged: Vec::new(), units: Vec::new(), at: 0, count: 0 }
+    }
+
+    fn record_len(&self) -> u64 {
+        (self.ends.0.len() + self.body.len() + self.ends.1.len()) as u64
+    }
+
+    /// Messages that share a write.
+    fn group(&mut self, count: usize) {
+        if self.at + self.record_len() * count as u64 > SEGMENT {
+            // From the beginning, on pages that are there: the limit is only higher.
+            self.at = 0;
+        }
+        if self.units.len() > 1 << 20 {
+            self.units.clear();
+        }
+        self.staged.clear();
+        let len = self.record_len();
+        for _ in 0..count {
+            let at = self.at + self.staged.len() as u64;
+            let mut head = [0; 88];
+            head.copy_from_slice(&self.ends.0);
+            head[8..12].copy_from_slice(&record::crc(black_box(self.body)).to_be_bytes());
+            head[20..28].copy_from_slice(&self.count.to_be_bytes());
+            head[28..36].copy_from_slice(&at.to_be_bytes());
+            head[56..64].copy_from_slice(&self.count.to_be_bytes());
+            self.staged.extend_from_slice(&head);
+            self.staged.extend_from_slice(self.body);
+            self.staged.extend_from_slice(&self.ends.1);
+            let mut unit = [0; 20];
+            unit[..8].copy_from_slice(&at.to_be_bytes());
+            unit[8..16].copy_from_slice(&len.to_be_bytes());
+            self.units.extend_from_slice(&unit);
+            self.count += 1;
+        }
+        self.file.write_at(self.at, &self.staged).unwrap();
+        self.at += self.staged.len() as u64;
+    }
 }
 
 /// Groups of so many waiting sends share one sync.
-fn sync_commit(c: &mut Criterion) {
-    let mut group = c.benchmark_group("sync_commit");
-    group.measurement_time(Duration::from_secs(4)).sample_size(20);
-    let body = vec![7; 1024];
-    for waiters in [1, 16, 256] {
-        group.throughput(Throughput::Elements(waiters));
-        let (opened, queue) = (open(FlushDiskType::Sync), QueueKey::new("Bench", 0));
-        group.bench_function(BenchmarkId::new("store", waiters), |b| {
-            b.iter(|| {
-                let mut last = None;
-                for _ in 0..waiters {
-                    let receipt = opened.store.append(&queue, &[message(&body)]).unwrap();
-                    last = Some(opened.store.durable(receipt.end));
-                }
-                opened.store.settle().unwrap();
-                opened.runtime.block_on(last.unwrap()).unwrap();
-            });
-        });
-        let dir = tempfile::tempdir().unwrap();
-        let file = create(&dir.path().join("raw"));
-        let bytes = vec![7; (1024 + 91 + 10 + PROPERTIES.len()) * waiters as usize];
-        group.bench_function(BenchmarkId::new("raw", waiters), |b| {
-            b.iter_custom(|rounds| {
-                let (started, mut at) = (Instant::now(), 0);
-                for _ in 0..rounds {
-                    file.write_at(at, &bytes).unwrap();
-                    file.sync().unwrap();
-                    at = (at + bytes.len() as u64) % (SEGMENT / 2);
-                }
-                started.elapsed()
-            });
-        });
+fn sync_commit() {
+    if !is_asked("sync of ") {
+        return;
     }
-    group.finish();
+    let dir = tempfile::tempdir().unwrap();
+    let bed = Bed::open(&dir.path().join("store"), FlushDiskType::Sync);
+    let (body, queue) = (vec![7; 1024], &queues(1)[0]);
+    for waiters in [1, 16, 256] {
+        let mut raw = Raw::new(&dir.path().join("raw"), &body);
+        let groups = 200;
+        let items = groups * waiters as u64;
+        let work = Work {
+            name: &format!("sync of {waiters} waiting sends, 1024 B"),
+            items,
+            bytes: items * raw.record_len(),
+        };
+        let mut store = || {
+            let started = Instant::now();
+            for _ in 0..groups {
+                let waiting: Vec<_> = (0..waiters)
+                    .map(|_| {
+                        let receipt = bed.store.append(queue, &[message(&body)]).unwrap();
+                        bed.store.durable(receipt.end)
+                    })
+                    .collect();
+                bed.store.settle().unwrap();
+                bed.runtime.block_on(async {
+                    for durable in waiting {
+                        durable.await.unwrap();
+                    }
+                });
+            }
+            started.elapsed()
+        };
+        let mut by_hand = || {
+            let mut took = Duration::ZERO;
+            for _ in 0..groups {
+                let started = Instant::now();
+                raw.group(waiters);
+                raw.file.sync().unwrap();
+                took += started.elapsed();
+            }
+            took
+        };
+        compare(&work, &mut [("store", &mut store), ("by hand", &mut by_hand)]);
+    }
 }
-
-criterion_group!(benches, append, sync_commit);
-criterion_main!(benches);

@@ -46,6 +46,8 @@ pub const LEN_MIN: usize = FIXED_LEN + 16;
 
 const AT_QUEUE_OFFSET: usize = 20;
 const AT_BORN_HOST: usize = 48;
+/// Most bytes before the body: both hosts are IPv6.
+const FIXED_MAX: usize = 88 + 24;
 
 /// A message on its way into the log: everything but what the log itself gives (offsets, store
 /// time).
@@ -123,12 +125,35 @@ fn host_len(host: SocketAddr) -> usize {
     if host.is_ipv4() { 8 } else { 20 }
 }
 
-fn put_host(out: &mut Vec<u8>, host: SocketAddr) {
-    match host.ip() {
-        IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
-        IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
+/// The part of a record before its body, while it is put together.
+struct Fixed {
+    bytes: [u8; FIXED_MAX],
+    len: usize,
+}
+
+impl Fixed {
+    fn new() -> Self {
+        Self { bytes: [0; FIXED_MAX], len: 0 }
     }
-    out.extend_from_slice(&u32::from(host.port()).to_be_bytes());
+
+    fn put<const N: usize>(&mut self, field: [u8; N]) {
+        if let Some(place) = self.bytes.get_mut(self.len..self.len + N) {
+            place.copy_from_slice(&field);
+            self.len += N;
+        }
+    }
+
+    fn put_host(&mut self, host: SocketAddr) {
+        match host.ip() {
+            IpAddr::V4(ip) => self.put(ip.octets()),
+            IpAddr::V6(ip) => self.put(ip.octets()),
+        }
+        self.put(u32::from(host.port()).to_be_bytes());
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
 }
 
 impl NewRecord<'_> {
@@ -171,24 +196,25 @@ impl NewRecord<'_> {
         if self.store_host.is_ipv6() {
             sys_flag |= sys_flag::STORE_HOST_V6;
         }
-        let mut head = [0u8; AT_BORN_HOST];
-        head[0..4].copy_from_slice(&(len as u32).to_be_bytes());
-        head[4..8].copy_from_slice(&(if v2 { MAGIC_V2 } else { MAGIC_V1 }).to_be_bytes());
-        head[8..12].copy_from_slice(&body_crc.to_be_bytes());
-        head[12..16].copy_from_slice(&self.queue_id.to_be_bytes());
-        head[16..20].copy_from_slice(&self.flag.to_be_bytes());
-        head[20..28].copy_from_slice(&at.queue_offset.0.to_be_bytes());
-        head[28..36].copy_from_slice(&at.physical_offset.0.to_be_bytes());
-        head[36..40].copy_from_slice(&sys_flag.to_be_bytes());
-        head[40..48].copy_from_slice(&self.born_timestamp.0.to_be_bytes());
+        // The fixed part is put together beside the buffer: one copy instead of fifteen.
+        let mut head = Fixed::new();
+        head.put((len as u32).to_be_bytes());
+        head.put((if v2 { MAGIC_V2 } else { MAGIC_V1 }).to_be_bytes());
+        head.put(body_crc.to_be_bytes());
+        head.put(self.queue_id.to_be_bytes());
+        head.put(self.flag.to_be_bytes());
+        head.put(at.queue_offset.0.to_be_bytes());
+        head.put(at.physical_offset.0.to_be_bytes());
+        head.put(sys_flag.to_be_bytes());
+        head.put(self.born_timestamp.0.to_be_bytes());
+        head.put_host(self.born_host);
+        head.put(at.store_timestamp.0.to_be_bytes());
+        head.put_host(self.store_host);
+        head.put(self.reconsume_times.to_be_bytes());
+        head.put(self.prepared_transaction_offset.to_be_bytes());
+        head.put((self.body.len() as u32).to_be_bytes());
         out.reserve(len);
-        out.extend_from_slice(&head);
-        put_host(out, self.born_host);
-        out.extend_from_slice(&at.store_timestamp.0.to_be_bytes());
-        put_host(out, self.store_host);
-        out.extend_from_slice(&self.reconsume_times.to_be_bytes());
-        out.extend_from_slice(&self.prepared_transaction_offset.to_be_bytes());
-        out.extend_from_slice(&(self.body.len() as u32).to_be_bytes());
+        out.extend_from_slice(head.bytes());
         out.extend_from_slice(self.body);
         if v2 {
             out.extend_from_slice(&(self.topic.len() as u16).to_be_bytes());

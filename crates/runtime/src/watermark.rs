@@ -51,7 +51,7 @@ impl Watermark {
         }
         let reached = {
             let mut waiters = self.waiters.lock();
-            if waiters.by_target.is_empty() {
+            if waiters.by_target.first_key_value().is_none_or(|((nearest, _), _)| *nearest > to) {
                 return;
             }
             let beyond = waiters.by_target.split_off(&(to.saturating_add(1), 0));

@@ -126,10 +126,10 @@ impl CommitLog {
         self.visible.advance(side.written);
         for (queue, end) in &side.pending {
             queue.publish(*end);
-            // Listed before the lock is let go, so that whoever syncs up to the visible mark finds
-            // every queue that has entries below it.
-            self.queues.list(queue);
         }
+        // Listed before the lock is let go, so that whoever syncs up to the visible mark finds
+        // every queue that has entries below it.
+        self.queues.list(side.pending.iter().map(|(queue, _)| queue));
         let spare = std::mem::take(&mut side.spare);
         std::mem::replace(&mut side.pending, spare)
     }

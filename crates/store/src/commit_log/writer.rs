@@ -84,12 +84,14 @@ impl Writer {
     }
 }
 
-/// What is known of a record before the lock is taken.
+/// What is known of records before the lock is taken.
+#[derive(Default)]
 struct Measured {
-    len: usize,
-    crc: u32,
-    /// The properties with room for the record's checksum, if it gets one.
-    properties: Option<checksum::Text>,
+    /// Length of each, and checksum of its body.
+    records: SmallVec<[(usize, u32); 4]>,
+    /// The properties of each with room for its checksum, if records get one.
+    sealed: Vec<checksum::Text>,
+    total: usize,
 }
 
 impl CommitLog {
@@ -100,65 +102,64 @@ impl CommitLog {
         records: &[NewRecord<'_>],
     ) -> Result<AppendReceipt, AppendError> {
         self.gate.check()?;
-        let (measured, total) = self.measure(key, records)?;
-        loop {
-            let queue = self.queues.open(key)?;
-            if let Some(receipt) = self.stage(&queue, records, &measured, total)? {
-                return Ok(receipt);
-            }
+        let measured = self.measure(key, records)?;
+        let (receipt, write_now) =
+            self.queues.with(key, |queue| self.stage(key, queue, records, &measured))??;
+        if write_now {
+            // Not yet visible: whoever settles tells the readers.
+            self.write_ahead()?;
         }
+        Ok(receipt)
     }
 
     fn measure(
         &self,
         key: &QueueKey,
         records: &[NewRecord<'_>],
-    ) -> Result<(SmallVec<[Measured; 4]>, usize), AppendError> {
-        let mut total = 0_usize;
-        let mut measured = SmallVec::with_capacity(records.len());
+    ) -> Result<Measured, AppendError> {
+        let mut measured = Measured::default();
         for record in records {
             if record.body.len() > self.limits.body {
                 let (len, max) = (record.body.len(), self.limits.body);
                 return Err(AppendError::TooLarge { len, max });
             }
-            if record.properties.contains(&0) {
+            if memchr::memchr(0, record.properties).is_some() {
                 return Err(AppendError::ZeroByte);
             }
-            let properties = self.seals.then(|| checksum::with_room(record.properties));
-            let text = properties.as_deref().unwrap_or(record.properties);
-            let len = NewRecord { topic: &key.topic, properties: text, ..*record }.encoded_len()?;
+            if self.seals {
+                measured.sealed.push(checksum::with_room(record.properties));
+            }
+            let properties = measured.sealed.last().map_or(record.properties, |text| text);
+            let len = NewRecord { topic: &key.topic, properties, ..*record }.encoded_len()?;
             if len > self.limits.record {
                 return Err(AppendError::TooLarge { len, max: self.limits.record });
             }
-            total = total.saturating_add(len);
-            measured.push(Measured { len, crc: record::crc(record.body), properties });
+            measured.total = measured.total.saturating_add(len);
+            measured.records.push((len, record::crc(record.body)));
         }
         let max = usize::try_from(self.segments.segment_len()).unwrap_or(usize::MAX) - BLANK_LEN;
-        match total {
+        match measured.total {
             0 => Err(AppendError::Empty),
             len if len > max => Err(AppendError::TooLarge { len, max }),
-            total => Ok((measured, total)),
+            _ => Ok(measured),
         }
     }
 
-    /// `None` when the queue was deleted meanwhile.
+    /// Also tells whether what is staged is so much that it should be written now.
     fn stage(
         &self,
+        key: &QueueKey,
         queue: &Arc<Queue>,
         records: &[NewRecord<'_>],
-        measured: &[Measured],
-        total: usize,
-    ) -> Result<Option<AppendReceipt>, AppendError> {
+        measured: &Measured,
+    ) -> Result<(AppendReceipt, bool), AppendError> {
         let mut guard = self.writer.lock();
         let _unwound = self.fails_if_unwound();
         let mut state = queue.state();
-        if state.dropped {
-            return Ok(None);
-        }
         let writer = &mut *guard;
         // Again under the lock: after a stop or a failure nothing more is staged.
         self.gate.check()?;
-        let staged = writer.staged.bytes.len();
+        let (staged, total) = (writer.staged.bytes.len(), measured.total);
         if staged.saturating_add(total) > STAGED_MAX {
             return Err(AppendError::Busy { staged });
         }
@@ -173,7 +174,7 @@ impl CommitLog {
         let queue_offset = state.end;
         let mut following = Vec::new();
         writer.staged.bytes.reserve(total);
-        for (index, (record, measured)) in records.iter().zip(measured).enumerate() {
+        for (index, (record, (len, crc))) in records.iter().zip(&measured.records).enumerate() {
             let at = writer.end();
             if index > 0 {
                 following.push(PhysicalOffset(at));
@@ -186,18 +187,18 @@ impl CommitLog {
                 store_timestamp,
             };
             let record = NewRecord {
-                topic: &queue.key.topic,
-                queue_id: queue.key.queue_id,
-                properties: measured.properties.as_deref().unwrap_or(record.properties),
+                topic: &key.topic,
+                queue_id: key.queue_id,
+                properties: measured.sealed.get(index).map_or(record.properties, |text| text),
                 ..*record
             };
             let bytes = &mut writer.staged.bytes;
             let start = bytes.len();
-            record.encode(bytes, measured.len, measured.crc, place);
-            if measured.properties.is_some() {
+            record.encode(bytes, *len, *crc, place);
+            if self.seals {
                 checksum::seal(bytes.get_mut(start..).unwrap_or_default());
             }
-            writer.position += measured.len as u64;
+            writer.position += *len as u64;
             if queued {
                 let tags_code = if queue.holds_times {
                     self.delays
@@ -206,7 +207,7 @@ impl CommitLog {
                 } else {
                     record.tags_code
                 };
-                let size = u32::try_from(measured.len).unwrap_or(u32::MAX);
+                let size = u32::try_from(*len).unwrap_or(u32::MAX);
                 state.push(Unit { physical: at, size, tags_code });
             }
         }
@@ -222,18 +223,14 @@ impl CommitLog {
         self.staged_end.store(end, Ordering::Release);
         let write_now =
             writer.staged.bytes.len() > STAGED_SOFT && self.mode == FlushDiskType::Async;
-        drop(guard);
-        if write_now {
-            // Not yet visible: whoever settles tells the readers.
-            self.write_ahead()?;
-        }
-        Ok(Some(AppendReceipt {
+        let receipt = AppendReceipt {
             queue_offset: QueueOffset(if queued { signed(queue_offset) } else { 0 }),
             physical_offset: PhysicalOffset(first),
             following,
             end: PhysicalOffset(end),
             store_timestamp,
-        }))
+        };
+        Ok((receipt, write_now))
     }
 
     /// Ends the current file and goes on in the next. Changes nothing when there is no next.

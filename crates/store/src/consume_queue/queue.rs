@@ -33,8 +33,6 @@ pub(crate) struct QueueState {
     tail_from: u64,
     /// Entries below are in files.
     written: u64,
-    /// The topic was deleted; look the queue up again.
-    pub(crate) dropped: bool,
     /// Where the list of queues touched since the last write has this one: list and place.
     pub(crate) touched: (u64, usize),
 }
@@ -82,19 +80,22 @@ pub(crate) enum Applied {
     Anew,
 }
 
+/// What every append touches stands together at the beginning: with thousands of queues each
+/// cache line is fetched anew.
+#[repr(C)]
 pub(crate) struct Queue {
-    pub(crate) key: QueueKey,
-    /// Entries hold delivery times instead of tag hashes.
-    pub(crate) holds_times: bool,
-    min: AtomicU64,
+    state: Mutex<QueueState>,
     visible: AtomicU64,
     /// Entries below are in files; a copy for looking without the lock.
     written: AtomicU64,
-    /// Entries below were in files at the last sync.
-    synced: AtomicU64,
     /// In the table's list of queues with entries to write.
     pub(crate) listed: AtomicBool,
-    state: Mutex<QueueState>,
+    /// Entries hold delivery times instead of tag hashes.
+    pub(crate) holds_times: bool,
+    min: AtomicU64,
+    /// Entries below were in files at the last sync.
+    synced: AtomicU64,
+    pub(crate) key: QueueKey,
     pub(crate) files: Mutex<QueueFiles>,
 }
 
@@ -150,7 +151,9 @@ impl Queue {
 
     /// Lets entries below `end` be read. Called in order, by one thread at a time.
     pub(crate) fn publish(&self, end: u64) {
-        self.visible.fetch_max(end, Ordering::AcqRel);
+        if end > self.visible.load(Ordering::Relaxed) {
+            self.visible.store(end, Ordering::Release);
+        }
     }
 
     /// Whether a whole stretch waits to be written.
@@ -167,7 +170,6 @@ impl Queue {
             tail: Vec::new(),
             tail_from: end,
             written: end,
-            dropped: state.dropped,
             touched: (0, 0),
         };
         self.written.store(end, Ordering::Relaxed);

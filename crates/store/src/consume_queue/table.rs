@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use parking_lot::{Mutex, RwLock};
 use rmq_message::{CompactString, name};
@@ -58,6 +58,21 @@ impl QueueTable {
         self.by_key.read().get(key).cloned()
     }
 
+    /// Does something with a queue, made when it is new, that is not [forgotten](Self::forget)
+    /// meanwhile. It must not come back to the table.
+    pub(crate) fn with<T>(
+        &self,
+        key: &QueueKey,
+        act: impl FnOnce(&Arc<Queue>) -> T,
+    ) -> Result<T, AppendError> {
+        loop {
+            if let Some(queue) = self.by_key.read().get(key) {
+                return Ok(act(queue));
+            }
+            self.open(key)?;
+        }
+    }
+
     /// The queue, made when it is new. Only in RAM: files appear with the first entries.
     pub(crate) fn open(&self, key: &QueueKey) -> Result<Arc<Queue>, AppendError> {
         if let Some(queue) = self.by_key.read().get(key) {
@@ -103,10 +118,15 @@ impl QueueTable {
         self.by_key.read().len()
     }
 
-    /// Puts the queue on the list of those to be written.
-    pub(crate) fn list(&self, queue: &Arc<Queue>) {
-        if !queue.listed.swap(true, Ordering::AcqRel) {
-            self.turns.lock().waiting.push(Arc::clone(queue));
+    /// Puts queues, whose entries are visible, on the list of those to be written.
+    pub(crate) fn list<'a>(&self, queues: impl Iterator<Item = &'a Arc<Queue>>) {
+        // Who finds a queue listed relies on a turn that has not looked at its entries yet: either
+        // we see that it has taken the queue off the list, or it sees the entries.
+        fence(Ordering::SeqCst);
+        for queue in queues {
+            if !queue.listed.load(Ordering::Relaxed) && !queue.listed.swap(true, Ordering::AcqRel) {
+                self.turns.lock().waiting.push(Arc::clone(queue));
+            }
         }
     }
 
@@ -124,10 +144,11 @@ impl QueueTable {
         let mut failed = None;
         for queue in rest.by_ref() {
             queue.listed.store(false, Ordering::Release);
+            fence(Ordering::SeqCst);
             match queue.write(&self.context) {
                 Ok(()) => written.push((Arc::clone(&queue), queue.visible())),
                 Err(error) => {
-                    self.list(&queue);
+                    self.list(std::iter::once(&queue));
                     failed = Some(error);
                     break;
                 }
@@ -183,7 +204,6 @@ impl QueueTable {
         by_key.retain(|key, _| key.topic != topic);
         drop(by_key);
         for queue in &forgotten {
-            queue.state().dropped = true;
             queue.files.lock().gone = true;
         }
         forgotten
@@ -226,7 +246,7 @@ impl QueueTable {
             applied = queue.apply(offset, unit, fill);
         }
         if applied == Applied::Added {
-            self.list(&queue);
+            self.list(std::iter::once(&queue));
             self.grown(&queue)?;
         }
         Ok(applied)
