@@ -48,11 +48,8 @@ fn append() {
             let (body, mut next) = (vec![7; len], queues.iter().cycle());
             let mut raw = Raw::new(&dir.path().join("raw"), &body);
             let items = groups * GROUP as u64;
-            let work = Work {
-                name: &format!("{name}{len} B"),
-                items,
-                bytes: items * raw.record_len(),
-            };
+            let work =
+                Work { name: &format!("{name}{len} B"), items, bytes: items * raw.record_len() };
             let mut store = || {
                 let started = Instant::now();
                 for _ in 0..groups {

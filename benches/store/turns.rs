@@ -44,13 +44,18 @@ pub(crate) fn compare(work: &Work<'_>, candidates: &mut [Candidate<'_>]) {
             }
         }
     }
-    let medians: Vec<_> = times.iter_mut().map(|times| (median(&mut times.0), median(&mut times.1))).collect();
+    let medians: Vec<_> =
+        times.iter_mut().map(|times| (median(&mut times.0), median(&mut times.1))).collect();
     let limit = medians.last().copied().unwrap_or((f64::NAN, f64::NAN));
     println!("{}", work.name);
     for ((name, _), (median, cpu)) in candidates.iter().zip(medians) {
         let each = median / work.items as f64;
         let mut line = format!("  {name:<28}{:>12}/s  {:>10}", count(1.0 / each), seconds(each));
-        line += &format!("  CPU {:>10} {:>4.0} %", seconds(cpu / work.items as f64), limit.1 / cpu * 100.0);
+        line += &format!(
+            "  CPU {:>10} {:>4.0} %",
+            seconds(cpu / work.items as f64),
+            limit.1 / cpu * 100.0
+        );
         if work.bytes > 0 {
             line += &format!("  {:>8.0} MiB/s", work.bytes as f64 / median / f64::from(1 << 20));
         }

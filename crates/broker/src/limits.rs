@@ -36,6 +36,8 @@ pub(crate) const POSITIONS_MAX: usize = 4_000_000;
 pub(crate) const HOLDS_MAX: usize = 200_000;
 /// Held pulls of one connection.
 pub(crate) const HOLDS_PER_CONNECTION_MAX: usize = 16_384;
+/// Pulls that read from the disk at once.
+pub(crate) const COLD_READS_MAX: usize = 8;
 /// Longest time for which a pull is held.
 pub(crate) const HOLD_MAX: Duration = Duration::from_secs(30);
 /// Check points in flight: batches that were popped and are not done.

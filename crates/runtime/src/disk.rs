@@ -96,6 +96,12 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Bytes of the file without a copy where the file is mapped. They show what is written there
     /// later, so ask only for what is final. The file must not shrink below them while they live.
     fn slice(&self, offset: u64, len: usize) -> io::Result<Bytes>;
+    /// Lets go of the map behind [`slice`](Self::slice); slices that are out keep it.
+    fn unmap(&self) {}
+    /// Whether a range can be read without waiting for the device, as far as can be told.
+    fn is_cached(&self, _offset: u64, _len: usize) -> bool {
+        true
+    }
     /// Cuts or grows the file (with zeros).
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes all that was written durable. After an error nothing is known about what was.

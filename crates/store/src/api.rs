@@ -41,8 +41,8 @@ impl fmt::Display for QueueKey {
 /// a record only after** `settle` returned **and** [`durable`] of its receipt's `end` is ready.
 ///
 /// Calls are short: `append` never touches the disk in the ordinary case, `settle` does one write,
-/// `read` and `message_at` hand out slices of mapped files. `offset_at` and `query` may read older
-/// parts of files.
+/// `read_cached` and `message_at` hand out slices of mapped files. `read`, `offset_at` and `query`
+/// may read older parts of files.
 ///
 /// [`settle`]: MessageStore::settle
 /// [`durable`]: MessageStore::durable
@@ -68,9 +68,18 @@ pub trait MessageStore: Send + Sync + 'static {
     /// once with `ASYNC_FLUSH`, after the sync of its group with `SYNC_FLUSH`. Cancel-safe.
     fn durable(&self, to: PhysicalOffset) -> BoxFuture<'static, Result<(), AppendError>>;
 
-    /// Messages of a queue from an offset on.
+    /// Messages of a queue from an offset on. May wait for the disk; whoever then sends the records
+    /// on does not.
     #[doc(alias = "getMessage")]
     fn read(
+        &self,
+        request: &ReadRequest<'_>,
+        filter: &dyn MessageFilter,
+    ) -> Result<ReadOutcome, ReadError>;
+
+    /// Like [`read`](Self::read), but [`ReadError::Cold`] where the disk would have to be waited
+    /// for. What has been stored since the start and fits the memory never is.
+    fn read_cached(
         &self,
         request: &ReadRequest<'_>,
         filter: &dyn MessageFilter,
@@ -335,6 +344,9 @@ pub enum ReadError {
         /// Position in the log.
         at: PhysicalOffset,
     },
+    /// It is on the disk only: to be read where waiting harms nobody.
+    #[error("the messages are not in memory; read them where waiting is allowed")]
+    Cold,
     /// A file cannot be read.
     #[error("{0}; check the disk and the store's files")]
     Io(Arc<std::io::Error>),

@@ -55,6 +55,8 @@ pub(crate) struct CommitLog {
     /// One sync at a time, so that who finds nothing to sync knows that all is synced.
     syncing: Mutex<()>,
     staged_end: AtomicU64,
+    /// Where the log went on after the start: what is younger has been in memory.
+    pub(crate) began: u64,
     /// Records before it can be read.
     pub(crate) visible: Arc<Watermark>,
     /// Records before it survive power loss.
@@ -87,6 +89,7 @@ impl CommitLog {
             disk_side: Mutex::new(DiskSide::new(end, last_timestamp)),
             syncing: Mutex::new(()),
             staged_end: AtomicU64::new(end),
+            began: end,
             visible: Watermark::new(end),
             durable: Watermark::new(end),
             wake: Wake::default(),

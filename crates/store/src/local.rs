@@ -174,7 +174,7 @@ impl LocalStore {
     }
 
     fn reader(&self) -> Reader<'_> {
-        Reader { log: &self.log, config: &self.config }
+        Reader { log: &self.log, config: &self.config, waits: true }
     }
 
     /// Readers see more of these queues now: writes whole stretches of entries and tells who waits.
@@ -233,6 +233,14 @@ impl MessageStore for LocalStore {
         filter: &dyn MessageFilter,
     ) -> Result<ReadOutcome, ReadError> {
         self.reader().read(request, filter)
+    }
+
+    fn read_cached(
+        &self,
+        request: &ReadRequest<'_>,
+        filter: &dyn MessageFilter,
+    ) -> Result<ReadOutcome, ReadError> {
+        Reader { waits: false, ..self.reader() }.read(request, filter)
     }
 
     fn offsets(&self, queue: &QueueKey) -> Range<QueueOffset> {

@@ -21,6 +21,8 @@ use crate::segmented_log::Segment;
 
 /// Entries from this tags code down are not hashes but places in Apache's extension files.
 const EXTENSION_MAX: i64 = i32::MIN as i64 - 1;
+/// What is in memory together.
+const PAGE: u64 = 4096;
 /// Entries that are fetched at once.
 const FETCH: usize = 128;
 
@@ -34,6 +36,15 @@ struct Bounds {
 pub(crate) struct Reader<'a> {
     pub(crate) log: &'a CommitLog,
     pub(crate) config: &'a Config,
+    /// Whether it may wait for the disk.
+    pub(crate) waits: bool,
+}
+
+/// A stretch of the log that is known to be in memory.
+#[derive(Default)]
+struct Cached {
+    from: u64,
+    to: u64,
 }
 
 /// A file of the log, mapped.
@@ -68,14 +79,23 @@ struct Found {
     from: u64,
     to: u64,
     file: Option<Mapped>,
+    /// Records before it may lie on the disk only, and whoever sends them on must not wait for it:
+    /// they are copied.
+    copied_to: u64,
 }
 
 impl Found {
+    fn new(copied_to: u64) -> Self {
+        Self { records: Vec::new(), count: 0, bytes: 0, from: 0, to: 0, file: None, copied_to }
+    }
+
     fn flush(&mut self) {
         if let Some(file) = &self.file
             && let Some(range) = file.range(self.from, self.to).filter(|range| !range.is_empty())
         {
-            self.records.push(file.bytes.slice(range));
+            let bytes = file.bytes.slice(range);
+            let is_old = self.from < self.copied_to;
+            self.records.push(if is_old { Bytes::copy_from_slice(&bytes) } else { bytes });
         }
         self.from = self.to;
     }
@@ -97,6 +117,25 @@ impl Found {
             self.file = log.segments.find(at).map(|segment| Mapped::of(&segment)).transpose()?;
         }
         Ok(self.file.is_some())
+    }
+}
+
+impl Cached {
+    /// Whether the record of an entry is in memory. Only what is new is asked for.
+    fn covers(&mut self, log: &CommitLog, unit: Unit) -> io::Result<bool> {
+        if !(self.from..=self.to).contains(&unit.physical) {
+            *self = Self { from: unit.physical, to: unit.physical };
+        }
+        let Some(missing) = unit.end().checked_sub(self.to).filter(|missing| *missing > 0) else {
+            return Ok(true);
+        };
+        let Some(segment) = log.segments.find(self.to) else { return Ok(true) };
+        // Whole pages are in memory; records share them.
+        let to = (self.to + missing).next_multiple_of(PAGE).min(segment.end());
+        let len = usize::try_from(to.saturating_sub(self.to)).unwrap_or(usize::MAX);
+        let is_cached = segment.is_cached(self.to, len)?;
+        self.to = to;
+        Ok(is_cached)
     }
 }
 
@@ -153,8 +192,9 @@ impl Reader<'_> {
         let looked_at_max = (self.config.max_filter_message_size / UNIT_LEN).max(request.count_max);
         let scan_end = from.saturating_add(looked_at_max.max(1) as u64);
         let count_max = request.count_max.max(1);
-        let mut found =
-            Found { records: Vec::new(), count: 0, bytes: 0, from: 0, to: 0, file: None };
+        let hot_from = self.hot_from(log_end);
+        let mut found = Found::new(if self.waits { hot_from } else { 0 });
+        let mut cached = Cached::default();
         let mut entries = [0; FETCH * UNIT_LEN];
         let (mut next, mut last, mut missing) = (from, 0, false);
         let mut gone_to = 0;
@@ -162,6 +202,9 @@ impl Reader<'_> {
             let wanted = usize::try_from(scan_end - next).unwrap_or(FETCH).min(FETCH);
             let wanted = if next == from { wanted.min(count_max) } else { wanted };
             let Some(into) = entries.get_mut(..wanted * UNIT_LEN) else { break };
+            if !self.waits && !queue.is_cached(&self.log.queues.context, next, wanted)? {
+                return Err(ReadError::Cold);
+            }
             let len = queue.read(&self.log.queues.context, next, into)?;
             if len == 0 {
                 break;
@@ -190,6 +233,9 @@ impl Reader<'_> {
                 next += 1;
                 if unit.tags_code > EXTENSION_MAX && !filter.admits_entry(unit.tags_code) {
                     continue;
+                }
+                if !self.waits && unit.physical < hot_from && !cached.covers(self.log, unit)? {
+                    return Err(ReadError::Cold);
                 }
                 if !found.turn_to(self.log, unit.physical)? {
                     missing = true;
@@ -224,6 +270,11 @@ impl Reader<'_> {
         outcome.count = found.count;
         outcome.bytes = found.bytes;
         Ok(())
+    }
+
+    /// What was stored since the start and fits the memory is in it.
+    fn hot_from(&self, log_end: u64) -> u64 {
+        log_end.saturating_sub(self.config.memory_window()).max(self.log.began)
     }
 
     fn bounds(&self, log_end: u64, unit: Unit) -> Bounds {

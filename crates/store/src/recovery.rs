@@ -58,6 +58,7 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
         Arc::clone(disk),
         layout.commit_log(),
         config.mapped_file_size_commit_log,
+        config.memory_window(),
     )?;
     let batch_topics = disk.list(&layout.batch_consume_queues())?;
     let queues = Arc::new(QueueTable::new(

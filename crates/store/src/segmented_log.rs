@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -14,6 +14,9 @@ use rmq_runtime::{DirEntry, Disk, DiskFile, OpenMode};
 use crate::layout;
 use crate::local::OpenError;
 
+/// Files that may be mapped at once, however small the memory.
+const MAPPED_MIN: usize = 8;
+
 /// One file of the log. Opened when first used.
 pub(crate) struct Segment {
     pub(crate) start: u64,
@@ -21,6 +24,32 @@ pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     disk: Arc<dyn Disk>,
     file: OnceLock<Arc<dyn DiskFile>>,
+    maps: Arc<Maps>,
+}
+
+/// The files that are mapped. Beyond a bound the oldest is unmapped: page tables of a map take
+/// memory, and what is far behind the end is read seldom.
+struct Maps {
+    max: usize,
+    files: Mutex<Vec<(u64, Weak<dyn DiskFile>)>>,
+}
+
+impl Maps {
+    /// Notes that the file of the segment that begins at `start` has been mapped.
+    fn note(&self, start: u64, file: &Arc<dyn DiskFile>) {
+        let mut files = self.files.lock();
+        if files.iter().any(|(noted, _)| *noted == start) {
+            return;
+        }
+        if files.len() >= self.max
+            && let Some(oldest) =
+                (0..files.len()).min_by_key(|index| files.get(*index).map(|it| it.0))
+            && let Some(file) = files.swap_remove(oldest).1.upgrade()
+        {
+            file.unmap();
+        }
+        files.push((start, Arc::downgrade(file)));
+    }
 }
 
 impl std::fmt::Debug for Segment {
@@ -49,7 +78,15 @@ impl Segment {
         let Some(position) = at.checked_sub(self.start) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        self.file()?.slice(position, len)
+        let file = self.file()?;
+        let slice = file.slice(position, len)?;
+        self.maps.note(self.start, file);
+        Ok(slice)
+    }
+
+    /// Whether bytes from a position of the log on can be had without waiting for the disk.
+    pub(crate) fn is_cached(&self, at: u64, len: usize) -> io::Result<bool> {
+        Ok(self.file()?.is_cached(at.saturating_sub(self.start), len))
     }
 }
 
@@ -60,13 +97,23 @@ pub(crate) struct SegmentedLog {
     segments: RwLock<VecDeque<Arc<Segment>>>,
     /// The file after the last, made ahead of need.
     next: Mutex<Option<Arc<Segment>>>,
+    maps: Arc<Maps>,
 }
 
 impl SegmentedLog {
     /// Looks at the directory. A last file of no length is removed (a crash while it was made);
-    /// any other length than the configured, and a gap, is an error.
-    pub(crate) fn load(disk: Arc<dyn Disk>, dir: PathBuf, len: u64) -> Result<Self, OpenError> {
-        let log = Self { disk, dir, len, segments: RwLock::default(), next: Mutex::default() };
+    /// any other length than the configured, and a gap, is an error. About `mapped_max` bytes are
+    /// mapped at once.
+    pub(crate) fn load(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        len: u64,
+        mapped_max: u64,
+    ) -> Result<Self, OpenError> {
+        let max = usize::try_from(mapped_max / len.max(1)).unwrap_or(MAPPED_MIN).max(MAPPED_MIN);
+        let maps = Arc::new(Maps { max, files: Mutex::default() });
+        let log =
+            Self { disk, dir, len, segments: RwLock::default(), next: Mutex::default(), maps };
         let mut entries = log.disk.list(&log.dir)?;
         entries.retain(|entry| !entry.is_dir);
         if let Some(last) = entries.pop_if(|last| last.len == 0) {
@@ -95,7 +142,8 @@ impl SegmentedLog {
 
     fn segment(&self, start: u64, file: OnceLock<Arc<dyn DiskFile>>) -> Arc<Segment> {
         let path = self.dir.join(layout::file_name(start));
-        Arc::new(Segment { start, len: self.len, path, disk: Arc::clone(&self.disk), file })
+        let (disk, maps) = (Arc::clone(&self.disk), Arc::clone(&self.maps));
+        Arc::new(Segment { start, len: self.len, path, disk, file, maps })
     }
 
     pub(crate) fn dir(&self) -> &Path {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use rmq_message::id::UniqueIds;
 use rmq_remoting::request_code as code;
 use rmq_remoting::{Peer, RemotingCommand, Reply};
+use tokio::sync::Semaphore;
 
 use super::parts::Parts;
+use crate::limits;
 use crate::processor::ack::AckRequests;
 use crate::processor::assignment::AssignmentRequests;
 use crate::processor::client::ClientRequests;
@@ -147,6 +149,8 @@ fn pull(p: &Parts) -> PullRequests {
         holds: Arc::clone(&p.holds),
         filters: Arc::clone(&p.filters),
         clock: p.clock(),
+        tasks: p.tasks.clone(),
+        cold_reads: Semaphore::new(limits::COLD_READS_MAX),
         stats: Arc::clone(&p.stats),
         count_max: p.config.pull_batch_max_message_count,
         short_polling: Duration::from_millis(p.config.short_polling_time_mills),

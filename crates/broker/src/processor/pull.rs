@@ -1,7 +1,8 @@
 //! Pulls: 11, 361.
 //!
 //! A pull that finds nothing yet and may wait becomes a hold: it waits in the middle of its own
-//! future and looks again, with all checks, when it is woken.
+//! future and looks again, with all checks, when it is woken. A pull of what is on the disk only is
+//! read beside the shards, a few at a time, so that none waits for the disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +12,9 @@ use rmq_message::{QueueOffset, Timestamp, sys_flag};
 use rmq_remoting::protocol::heartbeat::MessageModel;
 use rmq_remoting::protocol::pull::PullMessage;
 use rmq_remoting::{Body, Peer, RemotingCommand, Reply, Response, response_code};
-use rmq_runtime::Clock;
-use rmq_store::{MessageStore, QueueKey, ReadOutcome, ReadRequest, ReadStatus};
+use rmq_runtime::{Clock, Monotonic, Tasks};
+use rmq_store::{MessageStore, QueueKey, ReadError, ReadOutcome, ReadRequest, ReadStatus};
+use tokio::sync::Semaphore;
 
 use crate::config::Live;
 use crate::consumer_registry::{ConsumerRegistry, Membership};
@@ -41,10 +43,20 @@ pub(crate) struct PullRequests {
     pub(crate) holds: Arc<HoldService>,
     pub(crate) filters: Arc<Filters>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Tasks,
+    /// Bounds the pulls that read from the disk.
+    pub(crate) cold_reads: Semaphore,
     pub(crate) stats: Arc<Stats>,
     pub(crate) count_max: usize,
     /// How long a pull is held when long polling is off.
     pub(crate) short_polling: Duration,
+}
+
+/// A pull that outlives its turn.
+#[derive(Clone)]
+struct Pull {
+    peer: Arc<Peer>,
+    request: Arc<RemotingCommand>,
 }
 
 /// A pull that may be served.
@@ -62,6 +74,18 @@ enum Attempt {
     Reset(Response),
     /// With nothing yet behind `next`; `response` says so.
     Empty { next: QueueOffset, response: Response },
+    /// The messages are on the disk.
+    Cold,
+}
+
+/// Nothing yet behind an offset, and the answer that says so.
+type Nothing = (QueueOffset, Response);
+
+/// Whether a look at a queue may wait for the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    Untouched,
+    Awaited,
 }
 
 impl PullRequests {
@@ -71,41 +95,92 @@ impl PullRequests {
             Ok(header) => header,
             Err(error) => return Reply::Now(reply::failed(error)),
         };
-        let (next, response) = match self.attempt(peer, &header, None) {
-            Err(refused) => return Reply::Now(refused),
-            // What rides on this pull is older than the reset.
-            Ok(Attempt::Reset(response)) => return Reply::Now(response),
-            Ok(Attempt::Done(response)) => {
-                self.commit(&header);
-                return Reply::Now(response);
-            }
-            Ok(Attempt::Empty { next, response }) => {
-                self.commit(&header);
-                (next, response)
-            }
+        let first = match self.attempt(peer, &header, None, Disk::Untouched) {
+            Ok(Attempt::Cold) => None,
+            looked => match self.first(&header, looked) {
+                Ok(response) => return Reply::Now(response),
+                Err(nothing) => Some(nothing),
+            },
         };
-        let wait = self.wait(&header);
-        if wait.is_zero() || request.is_oneway() {
-            return Reply::Now(response);
-        }
-        let (this, peer, request) = (Arc::clone(self), Arc::clone(peer), request.detached());
-        let deadline = self.clock.monotonic() + wait;
+        let wait = if request.is_oneway() { Duration::ZERO } else { self.wait(&header) };
+        let first = match first {
+            Some((_, response)) if wait.is_zero() => return Reply::Now(response),
+            first => first,
+        };
+        let pull = Pull { peer: Arc::clone(peer), request: Arc::new(request.detached()) };
+        let (this, deadline) = (Arc::clone(self), self.clock.monotonic() + wait);
         Reply::Later(Box::pin(async move {
-            match PullMessage::from_fields(&request.fields) {
-                Ok(header) => {
-                    let queue = QueueKey::new(header.topic, header.queue_id);
-                    let hold = HoldRequest {
-                        queues: std::slice::from_ref(&queue),
-                        offset: next,
-                        share: None,
-                        deadline,
-                        peer_id: peer.id(),
-                    };
-                    this.hold(&peer, &header, hold, response).await
-                }
-                Err(error) => reply::failed(error),
+            match this.later(&pull, first, deadline).await {
+                Ok(response) | Err(response) => response,
             }
         }))
+    }
+
+    /// What a first look means: an answer, or nothing yet.
+    fn first(
+        &self,
+        header: &PullMessage<'_>,
+        looked: Result<Attempt, Response>,
+    ) -> Result<Response, Nothing> {
+        match looked {
+            Err(refused) => Ok(refused),
+            // What rides on this pull is older than the reset.
+            Ok(Attempt::Reset(response)) => Ok(response),
+            Ok(Attempt::Done(response)) => {
+                self.commit(header);
+                Ok(response)
+            }
+            Ok(Attempt::Empty { next, response }) => {
+                self.commit(header);
+                Err((next, response))
+            }
+            Ok(Attempt::Cold) => Ok(reply::failed(ReadError::Cold)),
+        }
+    }
+
+    /// Goes on with a pull that is not answered in its turn: reads from the disk unless a first
+    /// look has found nothing yet, and then waits.
+    async fn later(
+        self: &Arc<Self>,
+        pull: &Pull,
+        first: Option<Nothing>,
+        deadline: Monotonic,
+    ) -> Result<Response, Response> {
+        let header = PullMessage::from_fields(&pull.request.fields).map_err(reply::failed)?;
+        let (next, nothing) = match first {
+            Some(nothing) => nothing,
+            None => match self.first(&header, self.attempt_cold(pull, None).await) {
+                Ok(response) => return Ok(response),
+                Err(nothing) => nothing,
+            },
+        };
+        if self.clock.monotonic() >= deadline {
+            return Ok(nothing);
+        }
+        let queue = QueueKey::new(header.topic, header.queue_id);
+        let hold = HoldRequest {
+            queues: std::slice::from_ref(&queue),
+            offset: next,
+            share: None,
+            deadline,
+            peer_id: pull.peer.id(),
+        };
+        self.hold(pull, &header, hold, nothing).await
+    }
+
+    /// The same look, beside the shards, when it is this pull's turn to use the disk.
+    async fn attempt_cold(
+        self: &Arc<Self>,
+        pull: &Pull,
+        from: Option<QueueOffset>,
+    ) -> Result<Attempt, Response> {
+        let _turn = self.cold_reads.acquire().await;
+        let (this, pull) = (Arc::clone(self), pull.clone());
+        let looked = self.tasks.blocking(move || {
+            let header = PullMessage::from_fields(&pull.request.fields).map_err(reply::failed)?;
+            this.attempt(&pull.peer, &header, from, Disk::Awaited)
+        });
+        looked.await.unwrap_or_else(|| Err(reply::failed("the request has failed")))
     }
 
     /// How long the pull may be held.
@@ -123,15 +198,15 @@ impl PullRequests {
     }
 
     async fn hold(
-        &self,
-        peer: &Arc<Peer>,
+        self: &Arc<Self>,
+        pull: &Pull,
         header: &PullMessage<'_>,
         request: HoldRequest<'_>,
         mut nothing: Response,
-    ) -> Response {
+    ) -> Result<Response, Response> {
         let mut from = request.offset;
         let Some(mut hold) = self.holds.register(request) else {
-            return reply::too_many_holds();
+            return Err(reply::too_many_holds());
         };
         // What has come between the first look and the registration woke nobody.
         let queue = QueueKey::new(header.topic, header.queue_id);
@@ -140,14 +215,18 @@ impl PullRequests {
             if !look {
                 match hold.wake().await {
                     Wake::Arrived => {}
-                    Wake::TimedOut | Wake::Closing => return nothing,
+                    Wake::TimedOut | Wake::Closing => return Ok(nothing),
                 }
             }
             look = false;
-            match self.attempt(peer, header, Some(from)) {
-                Err(refused) => return refused,
-                Ok(Attempt::Done(response) | Attempt::Reset(response)) => return response,
-                Ok(Attempt::Empty { next, response }) => {
+            let looked = match self.attempt(&pull.peer, header, Some(from), Disk::Untouched)? {
+                Attempt::Cold => self.attempt_cold(pull, Some(from)).await?,
+                looked => looked,
+            };
+            match looked {
+                Attempt::Done(response) | Attempt::Reset(response) => return Ok(response),
+                Attempt::Cold => return Err(reply::failed(ReadError::Cold)),
+                Attempt::Empty { next, response } => {
                     hold.advance(next);
                     from = next;
                     nothing = response;
@@ -162,6 +241,7 @@ impl PullRequests {
         peer: &Arc<Peer>,
         header: &PullMessage<'_>,
         from: Option<QueueOffset>,
+        disk: Disk,
     ) -> Result<Attempt, Response> {
         let admitted = self.admit(peer, header)?;
         let queue = QueueKey::new(header.topic, header.queue_id);
@@ -184,8 +264,14 @@ impl PullRequests {
             bytes_max: bytes.filter(|max| *max > 0).unwrap_or(BYTES_MAX).min(BYTES_MAX),
         };
         let began = self.clock.monotonic();
-        let outcome =
-            self.store.read(&read, &admitted.filter).map_err(|error| reply::read_failed(&error))?;
+        let outcome = match disk {
+            Disk::Untouched => self.store.read_cached(&read, &admitted.filter),
+            Disk::Awaited => self.store.read(&read, &admitted.filter),
+        };
+        let outcome = match outcome {
+            Err(ReadError::Cold) => return Ok(Attempt::Cold),
+            outcome => outcome.map_err(|error| reply::read_failed(&error))?,
+        };
         let (status, next) = (outcome.status, outcome.next_offset);
         // A held pull has passed over messages that it does not want: the client must learn it.
         let passed = from.is_some_and(|from| from.0 != header.queue_offset);

@@ -54,7 +54,11 @@ fn store_config(config: &BrokerConfig) -> Config {
 impl Fixture {
     /// Opens and starts.
     pub(crate) fn start(config: BrokerConfig) -> Self {
-        let world = World::system();
+        Self::start_in(World::system(), config)
+    }
+
+    /// Opens and starts in a world of choice.
+    pub(crate) fn start_in(world: World, config: BrokerConfig) -> Self {
         let tasks = Tasks::new("test");
         let store = LocalStore::open(&world, &tasks, store_config(&config)).unwrap();
         let broker = Broker::open(&world, &tasks, config, Arc::clone(&store)).unwrap();

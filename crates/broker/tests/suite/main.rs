@@ -5,6 +5,7 @@
 
 mod admin;
 mod clients;
+mod cold;
 mod delay;
 mod fixture;
 mod foreign;

@@ -14,6 +14,9 @@ use parking_lot::Mutex;
 use super::map;
 use crate::disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage};
 
+/// Bytes that the kernel keeps together at least.
+const PAGE: u64 = 4096;
+
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemDisk;
@@ -226,6 +229,32 @@ impl DiskFile for SystemFile {
         }
     }
 
+    fn unmap(&self) {
+        *self.map.lock() = None;
+    }
+
+    fn is_cached(&self, offset: u64, len: usize) -> bool {
+        let end = offset.saturating_add(len as u64).min(self.len());
+        let mut page = offset - offset % PAGE;
+        while page < end {
+            // A byte of each page; whoever finds it missing has also begun to read it in.
+            let mut byte = [0];
+            let read = rustix::io::preadv2(
+                &self.file,
+                &mut [io::IoSliceMut::new(&mut byte)],
+                page,
+                rustix::io::ReadWriteFlags::NOWAIT,
+            );
+            match read {
+                Err(rustix::io::Errno::AGAIN) => return false,
+                // Whoever cannot be asked is read the ordinary way.
+                Err(_) => return true,
+                Ok(_) => page += PAGE,
+            }
+        }
+        true
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut map = self.map.lock();
         *map = None;
@@ -257,6 +286,19 @@ mod tests {
         drop(file);
         SystemDisk.remove(&path).unwrap();
         assert_eq!(&slice[..], b"hello");
+    }
+
+    #[test]
+    fn what_was_just_written_is_cached_and_a_map_can_be_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment");
+        let file = SystemDisk.open(&path, OpenMode::Create { len: 1 << 20 }).unwrap();
+        file.write_at(4000, &[7; 9000]).unwrap();
+        assert!(file.is_cached(4000, 9000));
+        let slice = file.slice(4000, 5).unwrap();
+        file.unmap();
+        assert_eq!(&slice[..], [7; 5]);
+        assert_eq!(&file.slice(12_999, 2).unwrap()[..], [7, 0]);
     }
 
     #[test]

@@ -112,11 +112,7 @@ impl CommitLog {
         Ok(receipt)
     }
 
-    fn measure(
-        &self,
-        key: &QueueKey,
-        records: &[NewRecord<'_>],
-    ) -> Result<Measured, AppendError> {
+    fn measure(&self, key: &QueueKey, records: &[NewRecord<'_>]) -> Result<Measured, AppendError> {
         let mut measured = Measured::default();
         for record in records {
             if record.body.len() > self.limits.body {

@@ -108,6 +108,26 @@ impl QueueFiles {
         Ok(file)
     }
 
+    /// Whether up to `len` bytes of entries can be read without waiting for the disk.
+    pub(crate) fn is_cached(
+        &mut self,
+        context: &FileContext,
+        queue: &Arc<Queue>,
+        position: u64,
+        len: usize,
+    ) -> io::Result<bool> {
+        let start = Self::start_of(context, position);
+        if !self.starts.contains(&start) {
+            return Ok(true);
+        }
+        let file = self.open(context, queue, start)?;
+        let is_cached = file.is_cached(position - start, len);
+        if !matches!(&self.writing, Some((at, _)) if *at == start) {
+            self.reading = Some((start, file));
+        }
+        Ok(is_cached)
+    }
+
     /// Reads up to `into.len()` bytes of entries from a position on, within one file. 0 when no
     /// file has the position.
     pub(crate) fn read(

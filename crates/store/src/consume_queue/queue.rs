@@ -216,6 +216,20 @@ impl Queue {
         Applied::Added
     }
 
+    /// Whether `count` entries from number `from` on can be read without waiting for the disk.
+    pub(crate) fn is_cached(
+        self: &Arc<Self>,
+        context: &FileContext,
+        from: u64,
+        count: usize,
+    ) -> io::Result<bool> {
+        if from >= self.state.lock().tail_from {
+            return Ok(true);
+        }
+        let position = from.saturating_mul(UNIT_LEN as u64);
+        self.files.lock().is_cached(context, self, position, count * UNIT_LEN)
+    }
+
     /// Copies entries from number `from` on, as far as they are visible, fit, and lie in one
     /// place. Returns the bytes copied, 0 when the entries cannot be had.
     pub(crate) fn read(

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod append;
+mod cold;
 mod faults;
 mod golden;
 mod memory_disk;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -25,6 +25,9 @@ struct Faults {
     syncs: AtomicU64,
     waiting: AtomicU64,
     fail_syncs: AtomicU64,
+    cold: AtomicBool,
+    unmapped: AtomicU64,
+    reads: AtomicU64,
     held: Mutex<bool>,
     released: Condvar,
 }
@@ -97,6 +100,20 @@ impl MemoryDisk {
     /// All syncs from now on fail.
     pub(crate) fn fail_syncs(&self) {
         self.faults.fail_syncs.store(1, Ordering::SeqCst);
+    }
+
+    /// From now on everything has to be waited for.
+    pub(crate) fn cool(&self) {
+        self.faults.cold.store(true, Ordering::SeqCst);
+    }
+
+    /// How often a map was let go of.
+    pub(crate) fn unmapped(&self) -> u64 {
+        self.faults.unmapped.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn reads(&self) -> u64 {
+        self.faults.reads.load(Ordering::SeqCst)
     }
 
     pub(crate) fn syncs_waiting(&self) -> u64 {
@@ -255,9 +272,16 @@ impl DiskFile for MemoryFile {
     fn slice(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         self.faults.step(&self.path)?;
         let at = usize::try_from(offset).unwrap();
+        self.faults.reads.fetch_add(1, Ordering::SeqCst);
         let content = self.content.lock();
         let bytes = content.live.get(at..at + len).ok_or(io::ErrorKind::UnexpectedEof)?;
         Ok(Bytes::copy_from_slice(bytes))
+    }
+    fn unmap(&self) {
+        self.faults.unmapped.fetch_add(1, Ordering::SeqCst);
+    }
+    fn is_cached(&self, _offset: u64, _len: usize) -> bool {
+        !self.faults.cold.load(Ordering::SeqCst)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.faults.step(&self.path)?;
