@@ -25,10 +25,12 @@ use crate::error::GroupKind;
 use crate::route::{Replica, Routes};
 use crate::wire::{Wire, named};
 
+mod pop;
 mod pull;
 mod send;
 mod transaction;
 
+pub use pop::{PopCall, PopOutcome, Popped, Receipt};
 pub use pull::{PullCall, PullOutcome, PullStatus};
 pub use send::{SendCall, SendReceipt, SendStatus};
 

@@ -42,8 +42,8 @@ pub mod trace;
 mod wire;
 
 pub use broker_client::{
-    BrokerClient, PullCall, PullOutcome, PullStatus, SendBackCall, SendCall, SendReceipt,
-    SendStatus,
+    BrokerClient, PopCall, PopOutcome, Popped, PullCall, PullOutcome, PullStatus, Receipt,
+    SendBackCall, SendCall, SendReceipt, SendStatus,
 };
 pub use check_back::{CheckBack, TransactionQuestion};
 pub use config::ClientConfig;
@@ -60,6 +60,7 @@ pub use route::PublishRoute;
 pub mod protocol {
     pub use rmq_remoting::command::RemotingCommand;
     pub use rmq_remoting::invoker::{Endpoint, InvokeError, Invoker};
+    pub use rmq_remoting::protocol::assignment::{Assignment, RequestMode};
     pub use rmq_remoting::protocol::client::{
         ConsumeRates, ConsumerSnapshot, DirectOutcome, DirectResult, PopQueueSnapshot,
         ProcessQueueSnapshot, property as snapshot_property,

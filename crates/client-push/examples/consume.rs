@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use rmq_client_push::{ConsumeContext, ConsumeFrom, MessageModel, Messages, PushConsumer};
+use rmq_client_push::{
+    ConsumeContext, ConsumeFrom, MessageModel, Messages, PushConsumer, PushSettings,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Consumes a topic and says so.
@@ -46,6 +48,9 @@ struct Args {
     /// Fail that many messages at their first delivery.
     #[arg(long, default_value_t = 0)]
     fail_first: u64,
+    /// Have brokers say who consumes what, and whether it is popped.
+    #[arg(long)]
+    server_assigned: bool,
     /// Name of the client instance.
     #[arg(long)]
     instance: Option<String>,
@@ -91,9 +96,14 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut terminate = signal(SignalKind::terminate())?;
     let failures_left = Arc::new(AtomicU64::new(args.fail_first));
+    let settings = PushSettings {
+        consumer_group: args.group,
+        client_rebalance: !args.server_assigned,
+        ..PushSettings::default()
+    };
     let mut builder = PushConsumer::builder()
         .namesrv(&args.namesrv)
-        .group(args.group)
+        .settings(settings)
         .consume_from(ConsumeFrom::FirstOffset)
         .consume_threads(args.threads)
         .on_assignment(|topic, queues| {

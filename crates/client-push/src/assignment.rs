@@ -50,6 +50,10 @@ impl Assignment {
         }
     }
 
+    fn names(&self) -> Vec<MessageQueue> {
+        self.queues.lock().keys().cloned().collect()
+    }
+
     pub(crate) fn queues(&self) -> Vec<Arc<OwnedQueue>> {
         self.queues.lock().values().cloned().collect()
     }
@@ -95,6 +99,7 @@ impl Engine {
             balanced &= self.balance(&topic).await;
         }
         for topic in self.strays() {
+            self.apply_pops(&topic, &BTreeSet::new());
             balanced &= self.apply(&topic, &BTreeSet::new()).await;
         }
         balanced
@@ -102,9 +107,9 @@ impl Engine {
 
     /// Topics that are owned but no longer subscribed.
     fn strays(&self) -> BTreeSet<String> {
-        let owned = self.assignment.queues();
-        let topics = owned.iter().map(|owned| owned.queue.topic.as_str());
-        topics.filter(|topic| !self.subscriptions.contains(topic)).map(str::to_owned).collect()
+        let names = self.assignment.names().into_iter().chain(self.pops.names());
+        let topics = names.map(|queue| queue.topic.to_string());
+        topics.filter(|topic| !self.subscriptions.contains(topic)).collect()
     }
 
     async fn balance(self: &Arc<Self>, topic: &str) -> bool {
@@ -112,6 +117,9 @@ impl Engine {
             Ok(queues) => queues,
             Err(error) => return self.without_route(topic, &error),
         };
+        if self.is_assigned_by_brokers() {
+            return self.balance_by_broker(topic).await;
+        }
         if !self.is_clustering() {
             return self.apply(topic, &queues.iter().cloned().collect()).await;
         }
@@ -153,7 +161,11 @@ impl Engine {
     }
 
     /// Makes the owned queues of a topic those that are wanted.
-    async fn apply(self: &Arc<Self>, topic: &str, wanted: &BTreeSet<MessageQueue>) -> bool {
+    pub(crate) async fn apply(
+        self: &Arc<Self>,
+        topic: &str,
+        wanted: &BTreeSet<MessageQueue>,
+    ) -> bool {
         let owned: Vec<_> = self.assignment.queues();
         let owned = owned.into_iter().filter(|owned| owned.queue.topic == topic);
         let (live, dead): (Vec<_>, Vec<_>) = owned.partition(|owned| owned.is_live());
@@ -309,17 +321,24 @@ impl Engine {
 
     /// The queues of a topic are others now: brokers refresh the subscription, and whoever wants to
     /// know is told.
-    async fn queues_changed(&self, topic: &str) {
+    pub(crate) async fn queues_changed(&self, topic: &str) {
         let count = self.assignment.queues().len();
         *self.assignment.limits.lock() = Limits::of(&self.settings, count, self.is_ordered());
         let mine: Vec<_> =
-            self.assignment.open().into_iter().filter(|queue| queue.topic == topic).collect();
+            self.all_queues().into_iter().filter(|queue| queue.topic == topic).collect();
         tracing::info!(topic, group = %self.group, count = mine.len(), "assignment changed");
         if let Some(listener) = &self.parts.assignment_listener {
             listener(topic, &mine);
         }
         self.subscriptions.renew(topic, self.wall());
         self.announce().await;
+    }
+
+    /// The queues that it consumes, pulled and popped.
+    pub(crate) fn all_queues(&self) -> BTreeSet<MessageQueue> {
+        let mut queues = self.assignment.open();
+        queues.append(&mut self.pops.names());
+        queues
     }
 
     /// Tells brokers what is subscribed; pulls name the new versions when they know them.

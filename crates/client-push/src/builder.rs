@@ -26,6 +26,7 @@ use crate::engine::{AssignmentListener, Engine, Listener, Parts, Workers};
 use crate::error::PushError;
 use crate::flow_control::Limits;
 use crate::listener::{ConsumeContext, ConsumeOutcome, Each, MessageListener, OrderlyListener};
+use crate::pop::PopTable;
 use crate::ready::ReadyLine;
 use crate::settings::{ConsumeFrom, PushSettings, SettingsError};
 use crate::stats::StatsTable;
@@ -287,6 +288,7 @@ impl PushConsumerBuilder {
             assignment: Assignment::new(Limits::of(&self.settings, 0, ordered)),
             parts: Parts { listener, strategy, assignment_listener, hooks },
             subscriptions: Subscriptions::new(subscriptions),
+            pops: PopTable::default(),
             line: ReadyLine::default(),
             stats: StatsTable::default(),
             ids: ids(instance.world()),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use compact_str::CompactString;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use rmq_client_core::protocol::{Boundary, ConsumerSnapshot};
 use rmq_client_core::{ClientError, ClientInstance};
 use rmq_message::subscription::ExpressionType;
@@ -106,9 +106,9 @@ impl PushConsumer {
         &self.engine.instance
     }
 
-    /// The queues that it consumes now.
+    /// The queues that it consumes now; id −1 stands for all queues of a broker that are popped.
     pub fn assignment(&self) -> Vec<MessageQueue> {
-        self.engine.assignment.open().into_iter().collect()
+        self.engine.all_queues().into_iter().collect()
     }
 
     /// What was pulled and consumed since the start, by topic; retried messages count for the
@@ -231,13 +231,17 @@ impl PushConsumer {
         let queues = engine.assignment.queues();
         let running =
             |queues: &[Arc<OwnedQueue>]| queues.iter().map(|q| q.running()).sum::<usize>();
-        let before = running(&queues);
+        let pops = engine.pops.queues();
+        let popped = || pops.iter().map(|queue| queue.running()).sum::<usize>();
+        let before = running(&queues) + popped();
         queues.iter().for_each(|queue| queue.close());
+        pops.iter().for_each(|queue| queue.close());
         let idle = join_all(queues.iter().map(|queue| queue.idle()));
+        let idle = join(idle, join_all(pops.iter().map(|queue| queue.idle())));
         if clock.timeout(grace, idle).await.is_err() {
-            tracing::warn!(group = %engine.group, count = running(&queues), "listeners still run and are given up");
+            tracing::warn!(group = %engine.group, count = running(&queues) + popped(), "listeners still run and are given up");
         }
-        let abandoned = running(&queues);
+        let abandoned = running(&queues) + popped();
         let unconsumed = queues.iter().map(|queue| queue.retire()).sum();
         let farewell = clock.timeout(rest(), engine.farewell(&queues)).await.is_ok();
         if let Some(tracer) = &engine.tracer
@@ -266,6 +270,7 @@ impl Drop for PushConsumer {
         for queue in &queues {
             queue.retire();
         }
+        engine.pops.queues().iter().for_each(|queue| queue.close());
         engine.tasks.request_stop();
         // Without a runtime nobody can be told; brokers notice by the silence.
         if rmq_runtime::executor::is_there() {

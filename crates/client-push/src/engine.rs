@@ -20,12 +20,13 @@ use crate::assignment::Assignment;
 use crate::call::Hooks;
 use crate::listener::{ConsumeContext, MessageListener, OrderlyListener};
 use crate::owned_queue::OwnedQueue;
+use crate::pop::PopTable;
 use crate::process_queue::Messages;
-use crate::ready::ReadyLine;
+use crate::ready::{ReadyLine, Work};
 use crate::settings::PushSettings;
 use crate::stats::{SAMPLE_INTERVAL, StatsTable};
 use crate::subscriptions::Subscriptions;
-use crate::{concurrent, orderly};
+use crate::{concurrent, orderly, pop};
 
 /// Called with a topic and the queues of it that this consumer has now.
 pub(crate) type AssignmentListener = Box<dyn Fn(&str, &[MessageQueue]) + Send + Sync>;
@@ -66,6 +67,7 @@ pub(crate) struct Engine {
     pub(crate) progress: Progress,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) assignment: Assignment,
+    pub(crate) pops: PopTable,
     pub(crate) line: ReadyLine,
     pub(crate) stats: StatsTable,
     /// Names of calls.
@@ -106,6 +108,11 @@ impl Engine {
 
     pub(crate) fn is_ordered(&self) -> bool {
         matches!(self.parts.listener, Listener::Ordered(_))
+    }
+
+    /// Whether brokers say who consumes what.
+    pub(crate) fn is_assigned_by_brokers(&self) -> bool {
+        !self.settings.client_rebalance && !self.is_ordered() && self.is_clustering()
     }
 
     /// Whether the topic is the retry topic of this group.
@@ -178,18 +185,23 @@ impl Engine {
             if wanted.wait_for(|count| *count >= number).await.is_err() {
                 return;
             }
-            let queue = tokio::select! {
+            let work = tokio::select! {
                 biased;
                 _ = wanted.changed() => continue,
-                queue = self.line.next() => queue,
+                work = self.line.next() => work,
             };
-            match &self.parts.listener {
-                Listener::Concurrent(listener) => {
+            match (&self.parts.listener, work) {
+                (Listener::Concurrent(listener), Work::Pulled(queue)) => {
                     concurrent::turn(&self, listener.as_ref(), &queue, max).await;
                 }
-                Listener::Ordered(listener) => {
+                (Listener::Ordered(listener), Work::Pulled(queue)) => {
                     orderly::turn(&self, listener.as_ref(), &queue, max).await;
                 }
+                (Listener::Concurrent(listener), Work::Popped(batch)) => {
+                    pop::turn(&self, listener.as_ref(), batch).await;
+                }
+                // Ordered queues are never popped; nothing would be lost if one were.
+                (Listener::Ordered(_), Work::Popped(_)) => {}
             }
         }
     }

@@ -40,6 +40,7 @@
 //! | `engine` | what its tasks share |
 //! | `assignment`, `owned_queue`, `queue_lease` | which queues it has, and until when results count |
 //! | `pull_loop`, `start_offset`, `flow_control` | fetching messages of one queue |
+//! | `pop` | popping instead, where brokers assign the queues so |
 //! | `process_queue` | messages of one queue that are not finished, and its progress |
 //! | `ready`, `concurrent`, `orderly` | calling the listener |
 //! | [`call`], `trace` | what surrounds a call: span, hooks, time; what is told of it |
@@ -58,6 +59,7 @@ pub mod listener;
 mod member;
 mod orderly;
 mod owned_queue;
+mod pop;
 mod process_queue;
 mod pull_loop;
 mod queue_lease;

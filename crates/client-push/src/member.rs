@@ -168,6 +168,7 @@ impl Engine {
         }
         ConsumerSnapshot {
             jstack: Some(self.instance.tasks().all_running().join("\n")),
+            mq_pop_table: self.pops.snapshots(),
             mq_table,
             properties: self.properties(),
             status_table: self.rates(),

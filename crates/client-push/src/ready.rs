@@ -8,33 +8,50 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::owned_queue::OwnedQueue;
+use crate::pop::PopBatch;
+
+/// What a worker can do.
+pub(crate) enum Work {
+    /// The next batch of a queue.
+    Pulled(Arc<OwnedQueue>),
+    /// This batch.
+    Popped(PopBatch),
+}
 
 /// Holds each queue at most once; [`OwnedQueue`] sees to that.
 pub(crate) struct ReadyLine {
-    queues: Mutex<VecDeque<Arc<OwnedQueue>>>,
-    /// One permit for each queue in the line.
+    work: Mutex<VecDeque<Work>>,
+    /// One permit for each that stands in the line.
     standing: Semaphore,
 }
 
 impl Default for ReadyLine {
     fn default() -> Self {
-        Self { queues: Mutex::default(), standing: Semaphore::new(0) }
+        Self { work: Mutex::default(), standing: Semaphore::new(0) }
     }
 }
 
 impl ReadyLine {
     pub(crate) fn push(&self, queue: Arc<OwnedQueue>) {
-        self.queues.lock().push_back(queue);
+        self.stand(Work::Pulled(queue));
+    }
+
+    pub(crate) fn push_popped(&self, batch: PopBatch) {
+        self.stand(Work::Popped(batch));
+    }
+
+    fn stand(&self, work: Work) {
+        self.work.lock().push_back(work);
         self.standing.add_permits(1);
     }
 
-    /// The queue that has waited longest. Cancel-safe.
-    pub(crate) async fn next(&self) -> Arc<OwnedQueue> {
+    /// What has waited longest. Cancel-safe.
+    pub(crate) async fn next(&self) -> Work {
         loop {
             let permit = self.standing.acquire().await.expect("the line is never closed");
             permit.forget();
-            if let Some(queue) = self.queues.lock().pop_front() {
-                return queue;
+            if let Some(work) = self.work.lock().pop_front() {
+                return work;
             }
         }
     }

@@ -91,6 +91,16 @@ pub struct PushSettings {
     pub pull_time_delay_mills_when_exception: u64,
     /// Wait before the first pull of a new queue, ms, so that its former owner's last commit counts.
     pub first_pull_delay_millis: u64,
+    /// Whether members compute who consumes what. Otherwise a broker says it, and whether messages
+    /// are pulled or popped (`mqadmin setConsumeMode`). Ordered and broadcasting consumers always
+    /// compute.
+    pub client_rebalance: bool,
+    /// How long popped messages are hidden from others, ms, 5000..=300000. Listeners must be quicker.
+    pub pop_invisible_time: u64,
+    /// Messages asked for per pop, 1..=32.
+    pub pop_batch_nums: u32,
+    /// Popped messages that may be unsettled per queue.
+    pub pop_threshold_for_queue: u32,
     /// How long a queue that goes to another member waits for running listeners, ms. What they
     /// finish in that time is not delivered twice. Ordered queues wait 500 ms at least.
     pub revoke_grace_millis: u64,
@@ -121,6 +131,10 @@ impl Default for PushSettings {
             consume_timeout: 15,
             pull_time_delay_mills_when_exception: 1000,
             first_pull_delay_millis: 500,
+            client_rebalance: true,
+            pop_invisible_time: 60_000,
+            pop_batch_nums: 32,
+            pop_threshold_for_queue: 96,
             revoke_grace_millis: 400,
         }
     }
@@ -225,6 +239,9 @@ impl PushSettings {
         let batch = self.consume_message_batch_max_size;
         within("consumeMessageBatchMaxSize", batch.into(), 1, 1024)?;
         within("pullBatchSize", self.pull_batch_size.into(), 1, 1024)?;
+        let invisible = i64::try_from(self.pop_invisible_time).unwrap_or(i64::MAX);
+        within("popInvisibleTime", invisible, 5000, 300_000)?;
+        within("popBatchNums", self.pop_batch_nums.into(), 1, 32)?;
         let minutes = i64::try_from(self.consume_timeout).unwrap_or(i64::MAX);
         within("consumeTimeout", minutes, 1, CONSUME_TIMEOUT_MAX)
     }
@@ -337,6 +354,11 @@ mod tests {
         );
         assert_eq!(refused(|s| s.consume_timeout = 0), range("consumeTimeout", 1, 525_600));
         assert_eq!(refused(|s| s.pull_batch_size = 1025), range("pullBatchSize", 1, 1024));
+        assert_eq!(
+            refused(|s| s.pop_invisible_time = 4999),
+            range("popInvisibleTime", 5000, 300_000)
+        );
+        assert_eq!(refused(|s| s.pop_batch_nums = 33), range("popBatchNums", 1, 32));
     }
 
     #[test]

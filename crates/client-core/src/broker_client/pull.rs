@@ -234,7 +234,10 @@ const SYS_FLAG_AT: usize = 36;
 
 /// Reads the record at the beginning, and tells its length. A body that cannot be unpacked stays
 /// packed, with its flags: the listener may know what to do, and the message is not lost.
-fn decode(records: &Bytes, body_len_max: usize) -> Result<(MessageView, usize), RecordError> {
+pub(super) fn decode(
+    records: &Bytes,
+    body_len_max: usize,
+) -> Result<(MessageView, usize), RecordError> {
     let error = match MessageView::decode(records, body_len_max) {
         Ok(view) => {
             let len = view.stored_len;

@@ -7,11 +7,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rmq_client_push::{
     Call, CallEnd, ClientConfig, ConsumeContext, ConsumeFrom, ConsumeHook, ConsumeOutcome,
-    MessageQueue, MessageView, Messages, OrderlyOutcome, PushConsumer, PushError, SeekTo,
-    Timestamp,
+    MessageQueue, MessageView, Messages, OrderlyOutcome, PushConsumer, PushError, PushSettings,
+    SeekTo, Timestamp,
 };
 use rmq_message::{Properties, property};
 use rmq_remoting::command::Response;
+use rmq_remoting::protocol::assignment::{Assignment, Assignments, QueryAssignment, RequestMode};
 use rmq_remoting::protocol::route::{GetRoute, TopicRoute};
 use rmq_remoting::{request_code as code, response_code};
 use tokio::sync::{Semaphore, mpsc};
@@ -403,4 +404,94 @@ async fn a_traced_consumer_tells_of_every_call() {
     assert_eq!(before[4], after[1], "one call");
     assert_eq!((after[0], after[2], after[4], after[5]), ("SubAfter", "ID1", "true", "k"));
     assert_eq!((after[6], after[8]), ("0", "g"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_broker_has_popped_is_acknowledged_hidden_or_buried() {
+    let script = Script::new(1);
+    let bodies = ["done", "fails", "poison"];
+    for (times, body) in [0, 1, 16].into_iter().zip(bodies) {
+        script.store_as("T", 0, &Properties::new(), body, times);
+    }
+    let mut popped = false;
+    script.answer(move |request, state| match request.code {
+        code::QUERY_ASSIGNMENT => {
+            let asked: QueryAssignment = request.payload().unwrap();
+            let mode = if asked.topic == "T" { RequestMode::Pop } else { RequestMode::Pull };
+            let id = if asked.topic == "T" { -1 } else { 0 };
+            let queue = MessageQueue::new(&asked.topic, crate::script::BROKER, id);
+            let assignment = Assignment { message_queue: Some(queue), mode, attachments: None };
+            let message_queue_assignments = vec![assignment];
+            Some(Response::of(&Assignments { message_queue_assignments }).into())
+        }
+        code::POP_MESSAGE if std::mem::replace(&mut popped, true) => {
+            Some(Response::error(response_code::POLLING_TIMEOUT, "nothing").into())
+        }
+        code::POP_MESSAGE => {
+            assert_eq!(request.field("initMode"), Some("0"));
+            let fields = [
+                ("popTime", request.field("bornTime").unwrap()),
+                ("invisibleTime", request.field("invisibleTime").unwrap()),
+                ("reviveQid", "1"),
+                ("startOffsetInfo", "0 0 0"),
+            ];
+            let answer = fields.iter().fold(Response::ok(), |a, (n, v)| a.with_field(n, v));
+            let records = &state.queues[&("T".to_owned(), 0)].records;
+            let add = |mut answer: Response, (record, _): &(bytes::Bytes, i64)| {
+                answer.body.push(record.clone());
+                answer
+            };
+            Some(records.iter().fold(answer, add).into())
+        }
+        code::ACK_MESSAGE => Some(Response::ok().into()),
+        code::CHANGE_MESSAGE_INVISIBLETIME => {
+            let fields = [("popTime", "1"), ("invisibleTime", "2"), ("reviveQid", "1")];
+            Some(fields.iter().fold(Response::ok(), |a, (n, v)| a.with_field(n, v)).into())
+        }
+        _ => None,
+    });
+    let settings = PushSettings {
+        consumer_group: GROUP.into(),
+        client_rebalance: false,
+        consume_from_where: FIRST,
+        ..PushSettings::default()
+    };
+    let listener = |message: MessageView, _: ConsumeContext| {
+        std::future::ready(if &message.body[..] == b"done" { Ok(()) } else { Err("no") })
+    };
+    let consumer = script.consumer().settings(settings).each(listener).start().await.unwrap();
+    let acks = script.asked(code::ACK_MESSAGE, 2).await;
+    let hidden = script.asked(code::CHANGE_MESSAGE_INVISIBLETIME, 1).await;
+    let mut offsets: Vec<_> = acks.iter().map(|ack| ack.number("offset")).collect();
+    offsets.sort_unstable();
+    assert_eq!(offsets, [0, 2]);
+    assert!(acks[0].fields["extraInfo"].ends_with(" 60000 1 0 broker-a 0 0"), "{acks:?}");
+    assert_eq!((hidden[0].number("offset"), hidden[0].number("invisibleTime")), (1, 30_000));
+    let log = script.with(|state| state.log.clone());
+    let buried = log.iter().find(|seen| seen.code == code::CONSUMER_SEND_MSG_BACK).unwrap();
+    assert_eq!(buried.number("delayLevel"), -1);
+    assert!(!log.iter().any(|seen| seen.is(code::PULL_MESSAGE, "T")), "popped and not pulled");
+    assert!(consumer.assignment().contains(&MessageQueue::new("T", crate::script::BROKER, -1)));
+    let popping = consumer.running_info().await.mq_pop_table;
+    assert!(popping.values().all(|queue| queue.wait_ack_count == 0) && popping.len() == 1);
+    // The broker changes its mind.
+    script.answer(|request, _| {
+        (request.code == code::QUERY_ASSIGNMENT).then(|| {
+            let asked: QueryAssignment = request.payload().unwrap();
+            let queue = MessageQueue::new(&asked.topic, crate::script::BROKER, 0);
+            let assignment = Assignment { message_queue: Some(queue), ..Assignment::default() };
+            let message_queue_assignments = vec![assignment];
+            Response::of(&Assignments { message_queue_assignments }).into()
+        })
+    });
+    script.asked(code::PULL_MESSAGE, 1).await;
+    let retries = "%RETRY%g_T";
+    script
+        .until("the retries of pops", |state| {
+            let last = &state.heartbeats.last()?.consumer_data_set[0];
+            last.subscription_data_set.iter().any(|s| s.topic == retries).then_some(())
+        })
+        .await;
+    assert!(consumer.running_info().await.mq_pop_table.is_empty());
+    consumer.shutdown(GRACE).await;
 }
