@@ -7,14 +7,24 @@
 //! - a refused send is not there; an unknown one may be, at most once (more are counted);
 //! - the ok sends of one sender lie in a queue in the order in which it made them;
 //! - offsets of a queue are dense from 0, and nothing is there that nobody sent.
+//!
+//! What a group did is held against the same content: [`History::check_delivered`] and
+//! [`History::check_committed`], or both by [`judge`]; [`Commits`] watches progress while a test runs.
+//!
+//! - every stored message was delivered, from where it lies and with its own bytes;
+//! - progress never passes a message that was not delivered, and ends where the queue does;
+//! - progress never goes back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rmq_message::MessageQueue;
+
+use crate::Client;
+use crate::inbox::{Delivery, Inbox};
 
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,6 +219,74 @@ impl History {
         wrong.extend(missing.keys().map(|place| format!("{place:?} was never delivered")));
         if wrong.is_empty() { Ok(repeated) } else { Err(Violations(wrong)) }
     }
+
+    /// Whether everything below the committed positions was delivered, and none is beyond its queue.
+    ///
+    /// # Errors
+    /// Progress that passes a message, or the end.
+    pub fn check_committed(
+        contents: &Contents,
+        delivered: &[(MessageQueue, Stored)],
+        progress: &[(MessageQueue, i64)],
+    ) -> Result<(), Violations> {
+        let got: HashSet<_> = delivered.iter().map(|(queue, m)| (queue, m.offset)).collect();
+        let mut wrong = Vec::new();
+        for (queue, committed) in progress {
+            let messages = contents.get(queue).map_or(&[][..], Vec::as_slice);
+            let end = messages.last().map_or(0, |last| last.offset + 1);
+            if *committed > end {
+                wrong.push(format!("progress of {queue} is {committed}, its end is {end}"));
+            }
+            let below = messages.iter().filter(|stored| stored.offset < *committed);
+            let passed = below.filter(|stored| !got.contains(&(queue, stored.offset)));
+            wrong.extend(
+                passed.map(|stored| {
+                    format!("progress of {queue} passed {} undelivered", stored.offset)
+                }),
+            );
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Violations(wrong)) }
+    }
+}
+
+/// Progress of a group as it was seen, time after time.
+#[derive(Debug, Default)]
+pub struct Commits(BTreeMap<MessageQueue, i64>);
+
+impl Commits {
+    /// Notes what is committed now.
+    ///
+    /// # Errors
+    /// Progress that has gone back.
+    pub fn seen(&mut self, progress: &[(MessageQueue, i64)]) -> Result<(), Violations> {
+        let mut wrong = Vec::new();
+        for (queue, offset) in progress {
+            let last = self.0.entry(queue.clone()).or_default();
+            if offset < last {
+                wrong.push(format!("progress of {queue} went back from {last} to {offset}"));
+            }
+            *last = (*last).max(*offset);
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Violations(wrong)) }
+    }
+}
+
+/// Holds what the members of a group got against what is stored and what they have committed; tells
+/// how many deliveries were repetitions.
+///
+/// # Errors
+/// Broken promises, or a broker that does not answer.
+pub async fn judge(
+    client: &Client,
+    topic: &str,
+    group: &str,
+    inbox: &Inbox,
+) -> anyhow::Result<usize> {
+    let (contents, progress) =
+        (client.contents(topic).await?, client.progress(group, topic).await?);
+    let delivered: Vec<_> = inbox.all().iter().map(Delivery::stored).collect();
+    History::check_committed(&contents, &delivered, &progress)?;
+    Ok(History::check_delivered(&contents, &delivered)?)
 }
 
 fn shown(body: &[u8]) -> String {
@@ -288,5 +366,23 @@ mod tests {
         assert_eq!(check(&[of(0, "a"), of(1, "b"), of(0, "a")]).unwrap(), 1);
         assert!(check(&[of(0, "a")]).is_err());
         assert!(check(&[of(0, "a"), of(1, "x")]).is_err());
+    }
+
+    #[test]
+    fn progress_is_held_against_deliveries_and_never_goes_back() {
+        let log = contents(&[(0, &["a", "b"])]);
+        let got = |offset, body: &'static str| (queue(0), Stored { offset, body: body.into() });
+        let check = |delivered: &[_], committed| {
+            History::check_committed(&log, delivered, &[(queue(0), committed)])
+        };
+        check(&[got(0, "a"), got(1, "b")], 2).unwrap();
+        check(&[got(0, "a")], 1).unwrap();
+        check(&[], 0).unwrap();
+        assert!(check(&[got(1, "b")], 2).is_err(), "passed a message");
+        assert!(check(&[got(0, "a"), got(1, "b")], 3).is_err(), "beyond the end");
+        let mut commits = Commits::default();
+        for (offset, is_right) in [(1, true), (1, true), (5, true), (4, false), (5, true)] {
+            assert_eq!(commits.seen(&[(queue(0), offset)]).is_ok(), is_right, "{offset}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future;
 use rmq_client_producer::Message;
 use rmq_client_push::{ClientConfig, MessageModel, PushSettings};
+use rmq_tests::history::judge;
 use rmq_tests::inbox::{balanced, consumer, settings};
 use rmq_tests::{Client, Cluster, Inbox};
 
@@ -53,6 +54,8 @@ async fn each_group_gets_every_message_once() -> Result<()> {
             ensure!(share > COUNT / 4, "{member} of {group} got {share} messages");
         }
         future::join_all(members.into_iter().map(|member| member.shutdown(GRACE))).await;
+        let repeated = judge(&client, TOPIC, group, &inbox).await?;
+        ensure!(repeated == 0, "{group} got {repeated} messages twice");
     }
     client.shutdown().await;
     cluster.stop().await

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use futures_util::future;
 use rmq_client_push::PushConsumer;
+use rmq_tests::history::judge;
 use rmq_tests::inbox::{balanced, consumer, queues_of};
 use rmq_tests::{Client, Cluster, Inbox, eventually};
 
@@ -89,6 +90,7 @@ async fn no_message_is_lost_while_members_come_and_go() -> Result<()> {
     println!("{sent} messages, {twice} of them more than once");
     ensure!(counts.len() == sent, "{} different messages came, {sent} were sent", counts.len());
     one.shutdown(GRACE).await;
+    judge(&client, TOPIC, "stock", &inbox).await?;
     client.shutdown().await;
     cluster.stop().await
 }
@@ -166,6 +168,7 @@ async fn queues_of_a_dead_member_go_on_where_its_progress_was_stored() -> Result
     ensure!(repeated <= open, "{repeated} messages came again, {open} could");
     drop(doomed_member);
     heir.shutdown(GRACE).await;
+    judge(&client, TOPIC, "stock", &inbox).await?;
     client.shutdown().await;
     cluster.stop().await
 }

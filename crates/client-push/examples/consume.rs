@@ -50,7 +50,10 @@ struct Args {
     fail_first: u64,
     /// Have brokers say who consumes what, and whether it is popped.
     #[arg(long)]
-    server_assigned: bool,
+    broker_rebalance: bool,
+    /// How long popped messages are hidden, ms.
+    #[arg(long, default_value_t = 60_000)]
+    invisible_ms: u64,
     /// Name of the client instance.
     #[arg(long)]
     instance: Option<String>,
@@ -98,7 +101,8 @@ async fn main() -> anyhow::Result<()> {
     let failures_left = Arc::new(AtomicU64::new(args.fail_first));
     let settings = PushSettings {
         consumer_group: args.group,
-        client_rebalance: !args.server_assigned,
+        client_rebalance: !args.broker_rebalance,
+        pop_invisible_time: args.invisible_ms,
         ..PushSettings::default()
     };
     let mut builder = PushConsumer::builder()

@@ -113,7 +113,8 @@ impl Engine {
         let (strategy, model) = (self.parts.strategy.name(), self.settings.message_model);
         let asked = self.brokers().query_assignment(topic, &self.group, strategy, model).await;
         let assignments = match asked {
-            Ok(assignments) => assignments,
+            Ok(Some(assignments)) => assignments,
+            Ok(None) => return false,
             Err(error) => {
                 tracing::warn!(topic, group = %self.group, %error, "no broker tells which queues are ours, keeping what is there");
                 return false;

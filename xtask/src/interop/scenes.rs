@@ -78,6 +78,12 @@ pub(super) const SCENES: &[Scene] = &[
     long("retry-ours", "what we fail to consume comes back from Apache's broker", |stage| {
         retry::comes_back(stage, Apache, Ours)
     }),
+    long("pop-ours", "our consumer pops from Apache's broker", |stage| {
+        retry::popped(stage, Apache, Ours)
+    }),
+    long("pop-ours-ours", "our consumer pops from our broker, told so by Apache's tool", |stage| {
+        retry::popped(stage, Ours, Ours)
+    }),
     quick("orderly-java", "an orderly Java consumer on our broker", |stage| {
         retry::orderly(stage, Ours, Apache)
     }),

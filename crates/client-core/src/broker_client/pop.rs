@@ -126,7 +126,7 @@ impl Receipt {
 }
 
 impl BrokerClient {
-    /// The queues that a broker wants this member to consume, and how.
+    /// The queues that a broker wants this member to consume, and how. None: it cannot tell.
     #[doc(alias = "queryAssignment")]
     pub async fn query_assignment(
         &self,
@@ -134,7 +134,7 @@ impl BrokerClient {
         group: &str,
         strategy: &str,
         model: MessageModel,
-    ) -> Result<Vec<Assignment>, ClientError> {
+    ) -> Result<Option<Vec<Assignment>>, ClientError> {
         let to = self.any_broker_of(topic).await?;
         let request = QueryAssignment {
             client_id: self.client_id.clone(),

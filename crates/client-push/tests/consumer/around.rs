@@ -421,7 +421,7 @@ async fn what_a_broker_has_popped_is_acknowledged_hidden_or_buried() {
             let id = if asked.topic == "T" { -1 } else { 0 };
             let queue = MessageQueue::new(&asked.topic, crate::script::BROKER, id);
             let assignment = Assignment { message_queue: Some(queue), mode, attachments: None };
-            let message_queue_assignments = vec![assignment];
+            let message_queue_assignments = Some(vec![assignment]);
             Some(Response::of(&Assignments { message_queue_assignments }).into())
         }
         code::POP_MESSAGE if std::mem::replace(&mut popped, true) => {
@@ -480,7 +480,7 @@ async fn what_a_broker_has_popped_is_acknowledged_hidden_or_buried() {
             let asked: QueryAssignment = request.payload().unwrap();
             let queue = MessageQueue::new(&asked.topic, crate::script::BROKER, 0);
             let assignment = Assignment { message_queue: Some(queue), ..Assignment::default() };
-            let message_queue_assignments = vec![assignment];
+            let message_queue_assignments = Some(vec![assignment]);
             Response::of(&Assignments { message_queue_assignments }).into()
         })
     });

@@ -37,6 +37,37 @@ pub(super) fn comes_back(stage: &mut Stage<'_>, servers: Side, consumer: Side) -
     consumer.stop()
 }
 
+/// A broker is told to have a group pop: what fails comes back, and what was acknowledged does not, also when
+/// it is visible again.
+pub(super) fn popped(stage: &mut Stage<'_>, servers: Side, consumer: Side) -> Result<()> {
+    const HIDDEN: Duration = Duration::from_secs(5);
+    const TOPIC: &str = "Popped";
+    let cluster = stage.cluster(servers)?;
+    let (broker, name_server) = (cluster.broker.address, cluster.address());
+    let mut admin = stage.admin(name_server)?;
+    admin.create_topic(broker, TOPIC, 4)?;
+    let mode = format!("mqadmin setConsumeMode -b {broker} -t {TOPIC} -g pop -m POP -q 0");
+    admin.expect(&format!("mqadmin updateSubGroup -b {broker} -g pop"), &["success"])?;
+    admin.expect(&mode, &["success"])?;
+    let sent = stage.produce(Side::Apache, name_server, &Sends::new(TOPIC, "pop", 20))?;
+    let (failures, hidden) = (FAILURES.to_string(), HIDDEN.as_millis().to_string());
+    let options = ["--broker-rebalance", "--fail-first", &failures, "--invisible-ms", &hidden];
+    let consumer =
+        stage.consume(consumer, name_server, &Wants::new("pop", TOPIC).with(&options))?;
+    await_all(&[&consumer], &sent, WITHIN)?;
+    let again = || consumer.got().into_iter().filter(|got| got.reconsumed > 0).count();
+    await_until("second deliveries", WITHIN, || again() >= FAILURES)?;
+    // Everything that was not acknowledged would be visible again by now.
+    std::thread::sleep(HIDDEN * 3);
+    let (all, again) = (consumer.got().len(), again());
+    ensure!(
+        again == FAILURES && all == sent.len() + FAILURES,
+        "{FAILURES} of {} messages failed; {all} were delivered, {again} of them not for the first time",
+        sent.len()
+    );
+    consumer.stop()
+}
+
 /// Every queue arrives in order; a failure blocks its queue and is repeated at once.
 pub(super) fn orderly(stage: &mut Stage<'_>, servers: Side, consumer: Side) -> Result<()> {
     let cluster = stage.cluster(servers)?;
