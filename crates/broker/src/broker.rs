@@ -6,6 +6,7 @@ mod parts;
 mod requests;
 mod work;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -76,6 +77,12 @@ impl Broker {
     /// The address that clients and name servers are told.
     pub fn address(&self) -> SocketAddr {
         self.identity.address()
+    }
+
+    /// Sets what request 26 shows of settings that are not the broker's own, such as its store's.
+    /// The first call counts.
+    pub fn show_settings(&self, settings: BTreeMap<String, String>) {
+        self.administration.show_settings(settings);
     }
 
     /// Starts the broker's own work: saving tables, waking held pulls, delivering delayed messages,

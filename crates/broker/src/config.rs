@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rmq_message::{CompactString, name};
 use rmq_store::FlushDiskType;
@@ -27,6 +28,8 @@ pub struct BrokerConfig {
     pub broker_ip1: IpAddr,
     /// Port.
     pub listen_port: u16,
+    /// The file that the settings came from; what requests change is written there.
+    pub broker_config_path: Option<PathBuf>,
     /// Name servers: `host:port;host:port`. Empty: none.
     pub namesrv_addr: String,
     /// Bits: 4 read, 2 write.
@@ -112,6 +115,7 @@ impl Default for BrokerConfig {
             broker_id: 0,
             broker_ip1: IpAddr::V4(Ipv4Addr::LOCALHOST),
             listen_port: 10911,
+            broker_config_path: None,
             namesrv_addr: String::new(),
             broker_permission: 6,
             auto_create_topic_enable: true,
@@ -250,6 +254,8 @@ pub(crate) struct Live {
     default_queues: AtomicI32,
     long_polling: AtomicBool,
     notify: AtomicBool,
+    short_polling_ms: AtomicU64,
+    pull_count_max: AtomicU64,
 }
 
 /// Why a setting is not changed.
@@ -272,6 +278,8 @@ impl Live {
             default_queues: AtomicI32::new(config.default_topic_queue_nums),
             long_polling: AtomicBool::new(config.long_polling_enable),
             notify: AtomicBool::new(config.notify_consumer_ids_changed_enable),
+            short_polling_ms: AtomicU64::new(config.short_polling_time_mills),
+            pull_count_max: AtomicU64::new(config.pull_batch_max_message_count as u64),
         }
     }
 
@@ -307,6 +315,16 @@ impl Live {
         self.notify.load(Ordering::Relaxed)
     }
 
+    /// How long a pull is held when long polling is off.
+    pub(crate) fn short_polling(&self) -> Duration {
+        Duration::from_millis(self.short_polling_ms.load(Ordering::Relaxed))
+    }
+
+    /// Most messages of one pull.
+    pub(crate) fn pull_count_max(&self) -> usize {
+        usize::try_from(self.pull_count_max.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
     /// Whether `set` would do it.
     pub(crate) fn check(&self, key: &str, value: &str) -> Result<(), LiveError> {
         self.with(key, value, false)
@@ -326,8 +344,16 @@ impl Live {
             }
             Ok(())
         };
+        let long = |cell: &AtomicU64, range: std::ops::RangeInclusive<u64>| {
+            let value = value.parse().ok().filter(|value| range.contains(value));
+            let value = value.ok_or(LiveError::Value)?;
+            if store {
+                cell.store(value, Ordering::Relaxed);
+            }
+            Ok(())
+        };
         let bool = |cell: &AtomicBool| {
-            let value = value.parse().map_err(|_| LiveError::Value)?;
+            let value = value.to_ascii_lowercase().parse().map_err(|_| LiveError::Value)?;
             if store {
                 cell.store(value, Ordering::Relaxed);
             }
@@ -340,9 +366,10 @@ impl Live {
             "autoCreateSubscriptionGroup" => bool(&self.auto_create_group),
             "longPollingEnable" => bool(&self.long_polling),
             "notifyConsumerIdsChangedEnable" => bool(&self.notify),
-            "brokerConfigPath" | "rocketmqHome" | "configBlackList" | "storePathRootDir" => {
-                Err(LiveError::Forbidden)
-            }
+            "shortPollingTimeMills" => long(&self.short_polling_ms, 1..=86_400_000),
+            "pullBatchMaxMessageCount" => long(&self.pull_count_max, 1..=1 << 20),
+            "rocketmqHome" | "configBlackList" => Err(LiveError::Forbidden),
+            key if key.contains("Path") => Err(LiveError::Forbidden),
             _ => Err(LiveError::Fixed),
         }
     }
@@ -356,6 +383,8 @@ impl Live {
             default_topic_queue_nums: self.default_queues(),
             long_polling_enable: self.long_polling(),
             notify_consumer_ids_changed_enable: self.notify(),
+            short_polling_time_mills: self.short_polling_ms.load(Ordering::Relaxed),
+            pull_batch_max_message_count: self.pull_count_max(),
             ..config.clone()
         }
     }
@@ -393,7 +422,12 @@ mod tests {
         assert!(!live.is_writable() && live.is_readable());
         assert_eq!(live.set("brokerPermission", "99"), Err(LiveError::Value));
         assert_eq!(live.set("listenPort", "1"), Err(LiveError::Fixed));
-        assert_eq!(live.set("storePathRootDir", "/"), Err(LiveError::Forbidden));
+        for key in ["storePathRootDir", "brokerConfigPath", "authConfigPath", "rocketmqHome"] {
+            assert_eq!(live.set(key, "/"), Err(LiveError::Forbidden), "{key}");
+        }
+        assert_eq!(live.set("pullBatchMaxMessageCount", "0"), Err(LiveError::Value));
+        assert_eq!(live.set("shortPollingTimeMills", "5"), Ok(()));
+        assert_eq!(live.short_polling(), Duration::from_millis(5));
         assert_eq!(live.applied(&BrokerConfig::default()).broker_permission, 4);
     }
 }

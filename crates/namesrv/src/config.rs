@@ -18,6 +18,8 @@ pub struct NamesrvConfig {
     pub listen_port: u16,
     /// File of the key-value store; without one it lives in memory only.
     pub kv_config_path: Option<PathBuf>,
+    /// The file that the settings came from; what requests change is written there.
+    pub config_store_path: Option<PathBuf>,
     /// Whether routes tell the queues of ordered topics.
     pub order_message_enable: bool,
     /// Whether brokers are told the ordered topics when they register.
@@ -46,6 +48,7 @@ impl Default for NamesrvConfig {
             bind_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             listen_port: 9876,
             kv_config_path: None,
+            config_store_path: None,
             order_message_enable: false,
             return_order_topic_config_to_broker: true,
             scan_not_active_broker_interval: 5000,
@@ -121,14 +124,11 @@ impl NamesrvConfig {
         )
     }
 
-    /// The settings with those lines of `key=value` applied; all of them or none.
-    pub(crate) fn updated(&self, lines: &str) -> Result<Self, ConfigError> {
+    /// The settings with those changes applied; all of them or none.
+    pub(crate) fn updated(&self, changes: &[(&str, &str)]) -> Result<Self, ConfigError> {
         let mut next = self.clone();
-        for line in lines.lines().map(str::trim) {
-            if !line.is_empty() && !line.starts_with(['#', '!']) {
-                let (key, value) = line.split_once('=').unwrap_or((line, ""));
-                next.set(key.trim(), value.trim())?;
-            }
+        for (key, value) in changes {
+            next.set(key, value)?;
         }
         next.validate()?;
         Ok(next)
@@ -189,21 +189,25 @@ mod tests {
     #[test]
     fn lines_change_settings_all_or_none() {
         let before = NamesrvConfig::default();
-        let after =
-            before.updated("# x\nsupportActingMaster = true\n\nwaitSecondsForService=7").unwrap();
+        let after = before
+            .updated(&[("supportActingMaster", "true"), ("waitSecondsForService", "7")])
+            .unwrap();
         assert!(after.support_acting_master);
         assert_eq!(after.wait_seconds_for_service, 7);
-        for (lines, problem) in [
-            ("kvConfigPath=x\n", "Can not update config in black list."),
-            ("listenPort=1", "`listenPort` cannot be changed while the name server runs"),
-            ("nonsense=1", "there is no setting `nonsense`"),
-            ("enableTopicList=1", "enableTopicList: `1` is not `true` or `false`"),
+        for (key, value, problem) in [
+            ("kvConfigPath", "x", "Can not update config in black list."),
+            ("configStorePath", "x", "Can not update config in black list."),
+            ("listenPort", "1", "`listenPort` cannot be changed while the name server runs"),
+            ("nonsense", "1", "there is no setting `nonsense`"),
+            ("enableTopicList", "1", "enableTopicList: `1` is not `true` or `false`"),
             (
-                "scanNotActiveBrokerInterval=0",
+                "scanNotActiveBrokerInterval",
+                "0",
                 "scanNotActiveBrokerInterval: must be 100 to 600,000 ms",
             ),
         ] {
-            assert_eq!(before.updated(lines).unwrap_err().to_string(), problem);
+            let changes = [("enableTopicList", "false"), (key, value)];
+            assert_eq!(before.updated(&changes).unwrap_err().to_string(), problem);
         }
     }
 

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 use rmq_remoting::{Peer, RemotingCommand, request_code};
-use rmq_runtime::{ClockExt as _, Monotonic, OnFailure, Tasks, World};
+use rmq_runtime::{ClockExt as _, Monotonic, OnFailure, Tasks, World, settings_file};
 use thiserror::Error;
 
 use crate::config::{ConfigError, NamesrvConfig};
@@ -18,7 +19,7 @@ use crate::route_table::RouteTable;
 pub struct Namesrv {
     world: World,
     tasks: Tasks,
-    pub(crate) config: RwLock<NamesrvConfig>,
+    pub(crate) config: Arc<RwLock<NamesrvConfig>>,
     pub(crate) table: RwLock<RouteTable>,
     pub(crate) kv: Arc<KvConfig>,
     /// Those that have registered a broker, by connection.
@@ -38,6 +39,20 @@ pub enum OpenError {
     KvConfig(#[from] io::Error),
 }
 
+/// Why settings are not changed; none of them is then.
+#[derive(Debug, Error)]
+pub(crate) enum ChangeError {
+    /// One of them cannot change so.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// What was sent is no list of settings.
+    #[error("{0}")]
+    Syntax(String),
+    /// They cannot be written to the settings file.
+    #[error("the settings cannot be saved, nothing changed: {0}")]
+    Save(io::Error),
+}
+
 impl Namesrv {
     /// Loads the key-value store and begins to look for silent brokers. Stops with its tasks.
     ///
@@ -54,7 +69,7 @@ impl Namesrv {
             started: world.clock.monotonic(),
             world,
             tasks: tasks.child("namesrv"),
-            config: RwLock::new(config),
+            config: Arc::new(RwLock::new(config)),
             table: RwLock::default(),
             kv: Arc::new(kv),
             brokers: Mutex::default(),
@@ -136,6 +151,36 @@ impl Namesrv {
             if let Some(change) = departure.lowest {
                 self.tell_lowest(&change);
             }
+        }
+    }
+
+    /// Changes settings, all of them or none; first in the settings file if there is one.
+    pub(crate) fn change_settings(
+        &self,
+        body: Bytes,
+    ) -> impl Future<Output = Option<Result<(), ChangeError>>> + Send + 'static {
+        let (config, disk) = (Arc::clone(&self.config), Arc::clone(&self.world.disk));
+        let tasks = self.tasks.clone();
+        async move {
+            tasks
+                .blocking(move || {
+                    let syntax =
+                        |error: &dyn std::fmt::Display| ChangeError::Syntax(error.to_string());
+                    let text = std::str::from_utf8(&body).map_err(|error| syntax(&error))?;
+                    let entries = settings_file::parse(text).map_err(|error| syntax(&error))?;
+                    let changes: Vec<_> =
+                        entries.iter().map(|e| (e.key.as_str(), e.value.as_str())).collect();
+                    // Held while the file is written, so that file and settings agree.
+                    let config = config.upgradable_read();
+                    let next = config.updated(&changes)?;
+                    if let Some(path) = &config.config_store_path {
+                        settings_file::change(&*disk, path, &changes).map_err(ChangeError::Save)?;
+                    }
+                    *RwLockUpgradableReadGuard::upgrade(config) = next;
+                    tracing::info!("settings changed by request: {text:?}");
+                    Ok(())
+                })
+                .await
         }
     }
 

@@ -22,7 +22,7 @@ use rmq_remoting::{
 
 use crate::config::ConfigError;
 use crate::kv_config::KvError;
-use crate::namesrv::Namesrv;
+use crate::namesrv::{ChangeError, Namesrv};
 use crate::register_body;
 use crate::registration::{RegisterRules, Registered, Registration};
 use crate::route_table::{RouteTable, UnitList, keep_zone};
@@ -135,14 +135,6 @@ impl Namesrv {
             request_code::GET_NAMESRV_CONFIG => {
                 Ok(Response::ok().with_body(self.config.read().to_lines()))
             }
-            request_code::UPDATE_NAMESRV_CONFIG => {
-                let lines = std::str::from_utf8(&request.body)
-                    .map_err(|_| Refusal::failed("the settings are not UTF-8"))?;
-                let mut config = self.config.write();
-                *config = config.updated(lines)?;
-                tracing::info!("settings changed by request: {:?}", lines);
-                Ok(Response::ok())
-            }
             code => Ok(Response::not_supported(code)),
         }
     }
@@ -247,6 +239,9 @@ impl Processor for Namesrv {
                 }
                 Err(error) => Err(error.into()),
             },
+            request_code::UPDATE_NAMESRV_CONFIG => {
+                return settled(self.change_settings(request.body.clone()));
+            }
             _ => self.answer(peer, &request),
         };
         Reply::Now(answer.unwrap_or_else(Response::from))
@@ -295,6 +290,19 @@ impl From<Refusal> for Response {
     fn from(refusal: Refusal) -> Self {
         Self::error(refusal.code, refusal.remark)
     }
+}
+
+fn settled(
+    change: impl Future<Output = Option<Result<(), ChangeError>>> + Send + 'static,
+) -> Reply {
+    Reply::Later(Box::pin(async move {
+        match change.await {
+            Some(Ok(())) => Response::ok(),
+            Some(Err(ChangeError::Config(error))) => Refusal::from(error).into(),
+            Some(Err(error)) => Refusal::failed(error.to_string()).into(),
+            None => Refusal::failed("the change could not be saved").into(),
+        }
+    }))
 }
 
 fn saved(change: impl Future<Output = Option<Result<(), KvError>>> + Send + 'static) -> Reply {

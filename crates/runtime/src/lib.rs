@@ -10,6 +10,7 @@
 //! | [`executor`] | where they run |
 //! | [`watermark`] | a number that only grows, and those who wait for it |
 //! | [`backoff`] | delays between tries |
+//! | [`settings_file`] | settings as operators write them, and how one of them is changed |
 //! | [`state_file`] | atomic replacement of small files, with the generation before |
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub mod disk;
 pub mod entropy;
 pub mod executor;
 pub mod net;
+pub mod settings_file;
 pub mod state_file;
 pub mod system;
 pub mod tasks;

@@ -1,6 +1,7 @@
 //! The broker as a program: opens its store, listens, registers, and stops in the one order that
 //! loses nothing.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -155,6 +156,7 @@ impl Parts {
     async fn register(&self, settings: &BrokerSettings) -> Vec<String> {
         let port = self.server.local_addr().port();
         self.broker.advertise(SocketAddr::new(settings.broker.broker_ip1, port));
+        self.broker.show_settings(shown(settings));
         let config = ClientConfig::default();
         let client = Client::new(self.world.clone(), &self.tasks, config, Arc::new(Unsupported));
         let watched = Watched::new(client);
@@ -182,6 +184,38 @@ impl Parts {
         unfinished.extend(self.tasks.stop(clock, grace).await);
         unfinished
     }
+}
+
+/// Settings that are not the broker's own, and what stands firm here but is read by tools: under
+/// Apache's names.
+fn shown(settings: &BrokerSettings) -> BTreeMap<String, String> {
+    let mut rows = BTreeMap::new();
+    if let Ok(serde_json::Value::Object(store)) = serde_json::to_value(&settings.store) {
+        for (key, value) in store {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            rows.insert(key, value);
+        }
+    }
+    let log = settings.store.store_path_root_dir.join("commitlog");
+    for (key, value) in [
+        ("bindAddress", settings.bind_address.to_string()),
+        ("brokerIP2", settings.broker.broker_ip1.to_string()),
+        ("brokerRole", "ASYNC_MASTER".to_owned()),
+        // The exporter's and `exportMetrics`' number of processors.
+        ("clientCallbackExecutorThreads", settings.shards.to_string()),
+        ("storePathCommitLog", log.display().to_string()),
+        ("storeType", "default".to_owned()),
+        ("slaveReadEnable", false.to_string()),
+        ("useTLS", false.to_string()),
+        ("aclEnable", false.to_string()),
+        ("enableControllerMode", false.to_string()),
+        ("litePullMessageEnable", true.to_string()),
+        ("useServerSideResetOffset", true.to_string()),
+        ("enableSplitMetadata", true.to_string()),
+    ] {
+        rows.insert(key.to_owned(), value);
+    }
+    rows
 }
 
 async fn open_store(

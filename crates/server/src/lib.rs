@@ -4,7 +4,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`args`] | the command line |
-//! | [`config_file`], [`settings`] | texts, and how they become the parts' settings |
+//! | [`settings`] | texts, and how they become the parts' settings |
 //! | `foreign_keys` | settings that mean something to Apache's servers only |
 //! | [`plan`] | what shall run, from all of these |
 //! | [`namesrv`], [`broker`] | a server each: start, and the order of its end |
@@ -14,7 +14,6 @@
 
 pub mod args;
 pub mod broker;
-pub mod config_file;
 mod foreign_keys;
 pub mod namesrv;
 pub mod plan;

@@ -86,6 +86,7 @@ fn namesrv(world: &World, args: &NamesrvArgs) -> Result<Plan, PlanError> {
     if !settings.has("kvConfigPath") {
         config.kv_config_path = Some(home().join("namesrv/kvConfig.json"));
     }
+    config.config_store_path = settings_file(&args.shared);
     check_namesrv(&settings, &config, &args.shared)?;
     Ok(Plan { namesrv: Some(config), broker: None, without_effect: settings.finish()? })
 }
@@ -109,6 +110,7 @@ fn standalone(world: &World, args: &StandaloneArgs) -> Result<Plan, PlanError> {
     let mut config: NamesrvConfig = settings.read()?;
     config.listen_port = NamesrvConfig::default().listen_port;
     config.bind_address = broker.bind_address;
+    config.config_store_path = settings_file(&args.shared);
     if let Some(listen) = &args.listen {
         set_listen(&mut config, listen)?;
     }
@@ -171,6 +173,7 @@ fn broker_settings(
     if !settings.has("memorySize") {
         store.memory_size = memory().unwrap_or(store.memory_size);
     }
+    broker.broker_config_path = settings_file(args);
     let bind_address = bind_address(settings, args)?;
     check_open("the broker's address", bind_address, args)?;
     if !settings.has("brokerIP1") {
@@ -181,6 +184,12 @@ fn broker_settings(
     broker.validate().map_err(|error| settings.wrong(error.key, error.problem))?;
     store.validate().map_err(|error| settings.wrong(error.key, error.problem))?;
     Ok(BrokerSettings { broker, store, bind_address, ..BrokerSettings::default() })
+}
+
+/// Where settings are kept that requests change: nowhere without a file.
+fn settings_file(args: &SharedArgs) -> Option<PathBuf> {
+    let path = args.config.as_ref()?;
+    Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
 }
 
 /// This machine only, unless it is to be open or the settings say where.

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use rmq_runtime::settings_file::{self, SyntaxError};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::config_file::{self, SyntaxError};
 use crate::foreign_keys;
 use source::{Problem, Source};
 
@@ -87,7 +87,7 @@ impl Settings {
     /// # Errors
     /// [`SettingError::Syntax`].
     pub fn add_file(&mut self, path: &Path, text: &str) -> Result<(), SettingError> {
-        let entries = config_file::parse(text)
+        let entries = settings_file::parse(text)
             .map_err(|source| SettingError::Syntax { path: path.to_owned(), source })?;
         for entry in entries {
             let place = Place::File { path: path.to_owned(), line: entry.line };

@@ -1,5 +1,6 @@
 //! Requests of operators: who serves which.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rmq_remoting::request_code as code;
@@ -43,12 +44,20 @@ impl Administration {
             config: ConfigAdmin {
                 config: p.config.clone(),
                 live: Arc::clone(&p.live),
+                others: Arc::default(),
                 topics: Arc::clone(&p.topics),
+                disk: Arc::clone(&p.world.disk),
                 clock: p.clock(),
+                tasks: p.tasks.clone(),
             },
             clients: clients(p),
             offsets: super::requests::offsets(p),
         }
+    }
+
+    /// Sets what is shown of other parts of the process.
+    pub(super) fn show_settings(&self, settings: BTreeMap<String, String>) {
+        self.config.others.show(settings);
     }
 
     /// Serves the request; one that nobody serves is answered so.
@@ -91,7 +100,7 @@ impl Administration {
             code::QUERY_SUBSCRIPTION_BY_CONSUMER => self.stats.subscription(request).into(),
             code::VIEW_BROKER_STATS_DATA => self.stats.view(request).into(),
             code::GET_BROKER_RUNTIME_INFO => self.runtime.describe(),
-            code::UPDATE_BROKER_CONFIG => self.config.update(request).into(),
+            code::UPDATE_BROKER_CONFIG => self.config.update(request),
             code::GET_BROKER_CONFIG => self.config.get().into(),
             code::GET_CONSUMER_RUNNING_INFO => self.clients.describe(request),
             code::CONSUME_MESSAGE_DIRECTLY => self.clients.consume(request),

@@ -1,7 +1,6 @@
 //! Requests of clients: who serves which; frequent ones first.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rmq_message::id::UniqueIds;
 use rmq_remoting::request_code as code;
@@ -152,8 +151,6 @@ fn pull(p: &Parts) -> PullRequests {
         tasks: p.tasks.clone(),
         cold_reads: Semaphore::new(limits::COLD_READS_MAX),
         stats: Arc::clone(&p.stats),
-        count_max: p.config.pull_batch_max_message_count,
-        short_polling: Duration::from_millis(p.config.short_polling_time_mills),
     }
 }
 

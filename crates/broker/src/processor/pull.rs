@@ -47,9 +47,6 @@ pub(crate) struct PullRequests {
     /// Bounds the pulls that read from the disk.
     pub(crate) cold_reads: Semaphore,
     pub(crate) stats: Arc<Stats>,
-    pub(crate) count_max: usize,
-    /// How long a pull is held when long polling is off.
-    pub(crate) short_polling: Duration,
 }
 
 /// A pull that outlives its turn.
@@ -192,7 +189,7 @@ impl PullRequests {
         let wait = if self.live.long_polling() {
             Duration::from_millis(asked)
         } else {
-            self.short_polling
+            self.live.short_polling()
         };
         wait.min(limits::HOLD_MAX)
     }
@@ -255,7 +252,8 @@ impl PullRequests {
             return Ok(Attempt::Reset(response.with_remark("OFFSET_RESET")));
         }
         let offset = from.unwrap_or(QueueOffset(header.queue_offset));
-        let count = usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, self.count_max);
+        let count =
+            usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, self.live.pull_count_max());
         let bytes = header.max_msg_bytes.and_then(|max| usize::try_from(max).ok());
         let read = ReadRequest {
             queue: &queue,

@@ -1,6 +1,7 @@
 //! Requests of operators.
 
 use bytes::Bytes;
+use rmq_broker::BrokerConfig;
 use rmq_message::MessageQueue;
 use rmq_remoting::protocol::cluster::{GetBrokerConfig, UpdateBrokerConfig};
 use rmq_remoting::protocol::group::{
@@ -287,5 +288,37 @@ async fn requests_that_are_not_served_say_why() {
         assert_eq!(refused.code, response_code::REQUEST_CODE_NOT_SUPPORTED);
         assert_eq!(refused.remark(), format!(" request type {code} not supported: {why}"));
     }
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_changed_setting_is_in_the_settings_file_before_it_is_in_effect() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("broker.conf");
+    let disk = rmq_runtime::World::system().disk;
+    disk.write(&path, b"# ours\nlongPollingEnable=true\n").unwrap();
+    let settings = BrokerConfig {
+        broker_config_path: Some(path.clone()),
+        ..config(&dir.path().join("store"))
+    };
+    let fixture = Fixture::start(settings);
+    let update = |text: &'static str| UpdateBrokerConfig(Bytes::from_static(text.as_bytes()));
+    fixture.call(&update("longPollingEnable=false\ndefaultTopicQueueNums\\\n : 3")).await;
+    let text = disk.read(&path).unwrap();
+    assert_eq!(&text[..], b"# ours\nlongPollingEnable=false\ndefaultTopicQueueNums=3\n");
+    let (_, shown) = fixture.call(&GetBrokerConfig).await;
+    let shown = String::from_utf8(shown.to_vec()).unwrap();
+    assert!(shown.contains("defaultTopicQueueNums=3\n"), "{shown}");
+
+    for refused in
+        ["storePathRootDir=/etc", "brokerConfigPath=/etc/passwd", "a=1\\nb", "brokerPermission=x"]
+    {
+        assert_ne!(fixture.ask(update(refused).to_command()).await.code, 0, "{refused}");
+    }
+    disk.remove(&path).unwrap();
+    let unsaved = fixture.ask(update("longPollingEnable=true").to_command()).await;
+    assert_eq!(unsaved.code, response_code::SYSTEM_ERROR, "{}", unsaved.remark());
+    let (_, shown) = fixture.call(&GetBrokerConfig).await;
+    assert!(String::from_utf8(shown.to_vec()).unwrap().contains("longPollingEnable=false\n"));
     fixture.stop().await;
 }

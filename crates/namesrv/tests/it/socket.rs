@@ -99,3 +99,23 @@ async fn settings_are_shown_and_changed_by_request() {
     let refused = stage.ask(route("A")).await;
     assert_eq!((refused.code, refused.remark()), (1, "name server not ready"));
 }
+
+#[tokio::test]
+async fn a_changed_setting_is_written_to_the_settings_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("namesrv.conf");
+    let disk = rmq_runtime::World::system().disk;
+    disk.write(&path, b"# ours\nenableTopicList=true\n").unwrap();
+    let config = NamesrvConfig { config_store_path: Some(path.clone()), ..<_>::default() };
+    let stage = Stage::start(config).await;
+    let update = |lines: &'static str| {
+        RemotingCommand::request(request_code::UPDATE_NAMESRV_CONFIG).with_body(lines)
+    };
+    assert!(stage.ask(update("enableTopicList=false\norderMessageEnable=true")).await.is_success());
+    let text = disk.read(&path).unwrap();
+    assert_eq!(&text[..], b"# ours\nenableTopicList=false\norderMessageEnable=true\n");
+    let refused = stage.ask(update("orderMessageEnable=false\nconfigStorePath=/x")).await;
+    assert_eq!(refused.code, response_code::NO_PERMISSION);
+    let shown = stage.ask(RemotingCommand::request(request_code::GET_NAMESRV_CONFIG)).await;
+    assert!(String::from_utf8_lossy(&shown.body).contains("orderMessageEnable=true\n"));
+}
