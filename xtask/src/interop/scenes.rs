@@ -3,6 +3,7 @@
 mod admin;
 mod exchange;
 mod group;
+mod mqadmin;
 mod retry;
 mod store;
 
@@ -107,7 +108,7 @@ pub(super) const SCENES: &[Scene] = &[
         |stage| group::mixed(stage, Apache, group::Victim::Java),
     ),
     quick("admin", "the Java admin client on our servers", admin::verbs),
-    quick("mqadmin", "Apache's command line on our servers", admin::command_line),
+    quick("mqadmin", "Apache's command line on our servers", mqadmin::command_line),
     long(
         "store-clean",
         "Apache opens a store that we closed, and we one that Apache closed",
