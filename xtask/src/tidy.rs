@@ -1,7 +1,8 @@
 //! `cargo xtask tidy`: the walls of the house as a program. Fails on a new edge between crates, a banned name, a
-//! border that was crossed, or a row of `docs/mission.md` without its test; shows where the house bulges without failing on it.
+//! border that was crossed, a row of `docs/mission.md` without its test, or one of `docs/compatibility.md` that is not true; shows where the house bulges without failing on it.
 
 mod borders;
+mod compatibility;
 mod graph;
 mod mission;
 mod names;
@@ -28,6 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         findings.extend(names::check(file));
         findings.extend(borders::check(file));
     }
+    findings.extend(compatibility::check()?);
     findings.extend(mission::check()?);
     width::show(&files, arguments.top);
     for finding in &findings {

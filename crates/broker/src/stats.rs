@@ -95,7 +95,8 @@ pub(crate) struct Got<'a> {
     pub(crate) queue_id: i32,
     pub(crate) count: usize,
     pub(crate) bytes: usize,
-    pub(crate) took: Duration,
+    /// If it was measured.
+    pub(crate) took: Option<Duration>,
 }
 
 impl Stats {
@@ -127,7 +128,8 @@ impl Stats {
             self.add(Count::GotByUsers, count);
         }
         self.counters.with_group(got.topic, got.group, |group| group.got.add(count, bytes));
-        let millis = u64::try_from(got.took.as_millis()).unwrap_or(u64::MAX);
+        let Some(took) = got.took else { return };
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         if millis > self.longest_read.load(Ordering::Relaxed) {
             self.longest_read.fetch_max(millis, Ordering::Relaxed);
         }
@@ -317,7 +319,7 @@ mod tests {
             queue_id: 1,
             count: 8,
             bytes: 800,
-            took: Duration::from_millis(3),
+            took: Some(Duration::from_millis(3)),
         };
         stats.put("T", 10, 1000);
         stats.put("SCHEDULE_TOPIC_XXXX", 5, 500);

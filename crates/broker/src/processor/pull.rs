@@ -288,7 +288,7 @@ impl PullRequests {
                 queue_id: header.queue_id,
                 count: outcome.count,
                 bytes: outcome.bytes,
-                took: self.clock.monotonic().since(began),
+                took: Some(self.clock.monotonic().since(began)),
             }),
             _ => self.stats.add(Count::Miss, 1),
         }

@@ -174,6 +174,7 @@ const GROUPS: &[Row] = &[
     ("getConsumerConfig -g made_group", Well(&["retryMaxTimes", "=  5"])),
     ("updateSubGroupList -b {b} -f {dir}/groups.json", Well(&["success"])),
     ("getConsumerConfig -g listed_group2", Well(&["consumeEnable", "=  true"])),
+    ("setConsumeMode -b {b} -t Ops -g made_group -m POP", Well(&["success", "mode[POP]"])),
     ("consumerProgress -g ops_group", Filled(&["Ops", "Consume TPS", "Consume Diff Total"])),
     ("consumerProgress", Filled(&["ops_group", "CLUSTERING"])),
     ("consumerProgress -g nobody", Badly(&["%RETRY%nobody"])),
@@ -216,6 +217,7 @@ const BROKER: &[Row] = &[
     ),
     ("brokerStatus -c DefaultCluster", Well(&["runtime", "[ 0 days"])),
     ("brokerConsumeStats -b {b}", Filled(&["ops_group", "Diff Total"])),
+    ("clusterRT -a 1 -s 10 -c DefaultCluster -p false", Well(&["DefaultCluster", "broker-a"])),
     ("statsAll", Filled(&["Ops", "ops_group", "NO_CONSUMER"])),
     ("statsAll -a", Filled(&["Ops", "ops_group"])),
     (

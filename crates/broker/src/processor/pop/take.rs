@@ -13,7 +13,7 @@ use crate::pop::check_point::CheckPoint;
 use crate::pop::cursor::Turn;
 use crate::pop::order::Taken;
 use crate::pop::receipt::Kind;
-use crate::stats::Count;
+use crate::stats::Got;
 
 /// Most bytes that are taken from one queue.
 const BYTES_MAX: usize = 4 << 20;
@@ -176,8 +176,14 @@ impl PopRequests {
                 outcome.records.iter().map(|slice| disguise(slice, &header.topic, text)).collect()
             }
         };
-        self.stats.add(Count::Found, 1);
-        self.stats.add(Count::Transferred, outcome.count as u64);
+        self.stats.got(&Got {
+            topic: place.topic,
+            group: place.group,
+            queue_id: place.queue_id,
+            count: outcome.count,
+            bytes: outcome.bytes,
+            took: None,
+        });
         batch.add(found, records);
     }
 
@@ -200,8 +206,14 @@ impl PopRequests {
         let found =
             Found { kind: Kind::Normal, queue_id: place.queue_id, start, offsets: &offsets };
         batch.count(found, &counts);
-        self.stats.add(Count::Found, 1);
-        self.stats.add(Count::Transferred, outcome.count as u64);
+        self.stats.got(&Got {
+            topic: place.topic,
+            group: place.group,
+            queue_id: place.queue_id,
+            count: outcome.count,
+            bytes: outcome.bytes,
+            took: None,
+        });
         batch.add(found, outcome.records);
     }
 }
