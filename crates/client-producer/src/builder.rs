@@ -10,7 +10,10 @@ use rmq_runtime::World;
 
 use crate::config::ProducerConfig;
 use crate::error::StartError;
+use crate::hook::SendHook;
 use crate::producer::{Producer, Shared};
+use crate::trace::Traces;
+use crate::transaction::{TransactionListener, TransactionProducer};
 
 /// Builds a [`Producer`]; see [`Producer::builder`].
 #[derive(Clone, Default)]
@@ -19,6 +22,7 @@ pub struct ProducerBuilder {
     client: ClientConfig,
     producer: ProducerConfig,
     instance: Option<Arc<ClientInstance>>,
+    hooks: Vec<Arc<dyn SendHook>>,
     world: Option<World>,
 }
 
@@ -77,6 +81,13 @@ impl ProducerBuilder {
         self
     }
 
+    /// Tells a hook of every try of a send.
+    #[doc(alias = "registerSendMessageHook")]
+    pub fn hook(mut self, hook: Arc<dyn SendHook>) -> Self {
+        self.hooks.push(hook);
+        self
+    }
+
     /// Runs in another world than the real one.
     pub fn world(mut self, world: World) -> Self {
         self.world = Some(world);
@@ -87,7 +98,7 @@ impl ProducerBuilder {
     ///
     /// # Errors
     /// [`StartError`]: wrong settings, or the group has a producer at that client already.
-    pub async fn start(self) -> Result<Producer, StartError> {
+    pub async fn start(mut self) -> Result<Producer, StartError> {
         self.producer.validate()?;
         let (instance, is_own) = match self.instance {
             Some(instance) => (instance, false),
@@ -96,8 +107,23 @@ impl ProducerBuilder {
                 (ClientInstance::start(world, self.client, false).await?, true)
             }
         };
+        self.producer.group = instance.namespace().wrap(&self.producer.group).into();
         instance.join_producer(&self.producer.group)?;
-        Ok(Producer::new(Shared::new(self.producer, instance, is_own)))
+        let traces = Traces::start(&self.producer, &instance)?;
+        let mut shared = Shared::new(self.producer, instance, is_own, traces);
+        shared.hooks = self.hooks;
+        Ok(Producer::new(shared))
+    }
+
+    /// Starts a producer of transactions.
+    ///
+    /// # Errors
+    /// As [`ProducerBuilder::start`].
+    pub async fn start_transactions(
+        self,
+        listener: Arc<dyn TransactionListener>,
+    ) -> Result<TransactionProducer, StartError> {
+        Ok(TransactionProducer::new(self.start().await?, listener))
     }
 }
 

@@ -64,10 +64,40 @@ pub struct ProducerConfig {
     #[doc(alias = "backPressureForAsyncSendNum")]
     #[serde(rename = "backPressureForAsyncSendNum")]
     pub in_flight_max: u32,
+    /// Bytes of bodies that may be under way at once; further sends wait for their turn.
+    #[doc(alias = "backPressureForAsyncSendSize")]
+    #[serde(rename = "backPressureForAsyncSendSize")]
+    pub in_flight_bytes_max: u32,
     /// Whether brokers that were slow or failed are avoided for a while.
     #[doc(alias = "sendLatencyEnable")]
     #[serde(rename = "sendLatencyEnable")]
     pub avoid_slow_brokers: bool,
+    /// Latencies, in ms, from which on a broker is avoided, ascending,
+    #[doc(alias = "latencyMax")]
+    pub latency_max: Vec<u64>,
+    /// and for how long, in ms.
+    #[doc(alias = "notAvailableDuration")]
+    pub not_available_duration: Vec<u64>,
+    /// The latency as which a failure counts.
+    #[serde(with = "millis")]
+    pub failure_latency: Duration,
+    /// Whether brokers that failed are probed until they answer.
+    #[doc(alias = "startDetectorEnable")]
+    #[serde(rename = "startDetectorEnable")]
+    pub detector: bool,
+    /// Time for a probe.
+    #[serde(with = "millis")]
+    pub detect_timeout: Duration,
+    /// Between two probes of a broker.
+    #[serde(with = "millis")]
+    pub detect_interval: Duration,
+    /// Whether sends are traced, for brokers that want it.
+    #[doc(alias("enableMsgTrace", "enableTrace"))]
+    #[serde(rename = "enableTrace")]
+    pub trace: bool,
+    /// Where traces go.
+    #[doc(alias = "customizedTraceTopic")]
+    pub trace_topic: String,
 }
 
 impl Default for ProducerConfig {
@@ -88,7 +118,16 @@ impl Default for ProducerConfig {
             compress_level: 5,
             body_len_max: 4 << 20,
             in_flight_max: 1024,
+            in_flight_bytes_max: 100 << 20,
             avoid_slow_brokers: false,
+            latency_max: vec![50, 100, 550, 1_800, 3_000, 5_000, 15_000],
+            not_available_duration: vec![0, 0, 2_000, 5_000, 6_000, 10_000, 30_000],
+            failure_latency: Duration::from_secs(10),
+            detector: false,
+            detect_timeout: Duration::from_millis(200),
+            detect_interval: Duration::from_secs(2),
+            trace: false,
+            trace_topic: crate::trace::default_topic(),
         }
     }
 }
@@ -112,6 +151,15 @@ impl ProducerConfig {
         }
         if self.in_flight_max == 0 {
             return wrong("backPressureForAsyncSendNum", "no send could ever begin");
+        }
+        if self.in_flight_bytes_max == 0 {
+            return wrong("backPressureForAsyncSendSize", "no send could ever begin");
+        }
+        if self.latency_max.len() != self.not_available_duration.len() {
+            return wrong("notAvailableDuration", "each latency of latencyMax has one");
+        }
+        if !self.latency_max.is_sorted() {
+            return wrong("latencyMax", "latencies ascend");
         }
         if self.compress_level > 9 {
             return wrong("compressLevel", "levels are 0 to 9");

@@ -74,6 +74,9 @@ pub enum MessageError {
         /// The property.
         queues: String,
     },
+    /// A delayed message in a transaction.
+    #[error("a message of a transaction cannot be delayed")]
+    DelayInTransaction,
     /// A batch of nothing.
     #[error("the batch is empty")]
     EmptyBatch,

@@ -28,17 +28,26 @@ mod builder;
 mod config;
 mod error;
 mod fault;
+mod hook;
 mod outgoing;
 mod producer;
+mod request;
 mod selector;
 mod send;
+mod trace;
+mod transaction;
 
 pub use builder::ProducerBuilder;
 pub use config::ProducerConfig;
 pub use error::{FailedSend, MessageError, SendError, StartError};
+pub use hook::{SendAttempt, SendHook};
 pub use producer::Producer;
+pub use request::{NoCluster, RequestError, reply_to};
 pub use rmq_client_core::{
     ClientConfig, ClientError, ClientInstance, ErrorKind, SendReceipt, SendStatus,
 };
-pub use rmq_message::{CompactString, Message, MessageQueue, QueueOffset};
+pub use rmq_message::{CompactString, Message, MessageQueue, MessageView, QueueOffset};
 pub use selector::{ByHash, QueueSelector};
+pub use transaction::{
+    OpenTransaction, TransactionListener, TransactionProducer, TransactionReceipt, Verdict,
+};

@@ -8,6 +8,7 @@ use rmq_message::{CompactString, Message, Properties, Timestamp, name, property}
 
 use crate::config::ProducerConfig;
 use crate::error::MessageError;
+use crate::request::is_reply;
 
 /// What one send carries.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Outgoing {
     pub(crate) reconsume_times: i32,
     pub(crate) max_reconsume_times: Option<i32>,
     pub(crate) batch: bool,
+    /// It answers a request.
+    pub(crate) reply: bool,
     /// Unique id; of a batch, all ids joined by commas.
     pub(crate) id: String,
 }
@@ -43,6 +46,7 @@ impl Outgoing {
             max_reconsume_times = take(property::MAX_RECONSUME_TIMES);
         }
         Ok(Self {
+            reply: is_reply(&message),
             properties: message.properties.render(),
             topic: message.topic,
             body: message.body,
@@ -97,6 +101,7 @@ impl Outgoing {
             reconsume_times: 0,
             max_reconsume_times: None,
             batch: true,
+            reply: false,
             id: joined,
         })
     }

@@ -1,21 +1,25 @@
 //! The producer as its user holds it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmq_client_core::{ClientInstance, PublishRoute, SendReceipt};
+use parking_lot::Mutex;
+use rmq_client_core::{ClientError, ClientInstance, PublishRoute, SendReceipt};
 use rmq_message::id::UniqueIds;
-use rmq_message::{Message, MessageQueue};
-use rmq_runtime::{ClockExt, World};
+use rmq_message::{CompactString, Message, MessageQueue, property};
+use rmq_runtime::{ClockExt, OnFailure, Tasks, World};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::builder::{ProducerBuilder, unique_ids, wall};
 use crate::config::ProducerConfig;
 use crate::error::SendError;
-use crate::fault::Faults;
+use crate::fault::{self, Faults};
+use crate::hook::SendHook;
 use crate::outgoing::Outgoing;
 use crate::selector::{QueueSelector, RoundRobin};
 use crate::send::Sending;
+use crate::trace::Traces;
 
 /// Bodies of so many bytes are compressed away from the runtime's own threads.
 const COMPRESS_ASIDE: usize = 64 << 10;
@@ -26,7 +30,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 #[doc(alias("DefaultMQProducer", "DefaultMQProducerImpl"))]
 #[derive(Clone)]
 pub struct Producer {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 pub(crate) struct Shared {
@@ -35,8 +39,14 @@ pub(crate) struct Shared {
     is_own: bool,
     ids: UniqueIds,
     pub(crate) round: RoundRobin,
-    pub(crate) faults: Faults,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) hooks: Vec<Arc<dyn SendHook>>,
+    pub(crate) traces: Option<Traces>,
+    /// Topics whose brokers have heard of this client, so that replies find it.
+    pub(crate) asked: Mutex<BTreeSet<CompactString>>,
+    tasks: Tasks,
     permits: Semaphore,
+    bytes: Semaphore,
 }
 
 impl Producer {
@@ -56,9 +66,20 @@ impl Producer {
     /// # Errors
     /// [`SendError`]; kind `Timeout` means that the message may be stored.
     pub async fn send(&self, message: Message) -> Result<SendReceipt, SendError> {
-        let began = self.shared.begin().await?;
-        let outgoing = self.shared.prepare(message).await?;
-        began.sending.anywhere(outgoing).await
+        self.send_marked(message, 0).await
+    }
+
+    /// As [`Producer::send`], with further flags.
+    pub(crate) async fn send_marked(
+        &self,
+        message: Message,
+        sys_flag: i32,
+    ) -> Result<SendReceipt, SendError> {
+        let began = self.shared.begin(message.body.len()).await?;
+        let mut outgoing = self.shared.prepare(message).await?;
+        outgoing.sys_flag |= sys_flag;
+        let receipt = began.sending.anywhere(outgoing).await?;
+        Ok(self.shared.told(receipt))
     }
 
     /// Sends a message to that queue. One try only.
@@ -70,9 +91,11 @@ impl Producer {
         queue: &MessageQueue,
         message: Message,
     ) -> Result<SendReceipt, SendError> {
-        let began = self.shared.begin().await?;
+        let began = self.shared.begin(message.body.len()).await?;
         let outgoing = self.shared.prepare(message).await?;
-        began.sending.to(outgoing, queue).await
+        let topic = self.shared.instance.namespace().wrap(&queue.topic);
+        let queue = MessageQueue { topic, ..queue.clone() };
+        Ok(self.shared.told(began.sending.to(outgoing, &queue).await?))
     }
 
     /// Sends a message to the queue that a selector chooses, a closure or
@@ -85,13 +108,14 @@ impl Producer {
         selector: &dyn QueueSelector,
         message: Message,
     ) -> Result<SendReceipt, SendError> {
-        let began = self.shared.begin().await?;
-        let route = self.shared.route(&message.topic).await?;
-        let queues = &route.queues;
+        let began = self.shared.begin(message.body.len()).await?;
+        let queues = &self.queues(&message.topic).await?;
         let chosen = selector.select(queues, &message).and_then(|index| queues.get(index));
-        let queue = chosen.cloned().ok_or(SendError::NoQueue)?;
+        let queue = chosen.ok_or(SendError::NoQueue)?;
         let outgoing = self.shared.prepare(message).await?;
-        began.sending.to(outgoing, &queue).await
+        let topic = self.shared.instance.namespace().wrap(&queue.topic);
+        let queue = MessageQueue { topic, ..queue.clone() };
+        Ok(self.shared.told(began.sending.to(outgoing, &queue).await?))
     }
 
     /// Hands a message to the connection of a broker and waits for nothing: it may be lost without
@@ -100,7 +124,7 @@ impl Producer {
     /// # Errors
     /// [`SendError`] when it could not even be handed over.
     pub async fn send_oneway(&self, message: Message) -> Result<(), SendError> {
-        let began = self.shared.begin().await?;
+        let began = self.shared.begin(message.body.len()).await?;
         let outgoing = self.shared.prepare(message).await?;
         began.sending.oneway(outgoing).await
     }
@@ -111,10 +135,23 @@ impl Producer {
     /// # Errors
     /// As [`Producer::send`], and [`SendError::Message`] when they are not of one kind.
     pub async fn send_batch(&self, messages: Vec<Message>) -> Result<SendReceipt, SendError> {
-        let began = self.shared.begin().await?;
+        let began = self.shared.begin(messages.iter().map(|m| m.body.len()).sum()).await?;
         let Shared { config, ids, .. } = &*self.shared;
+        let messages = messages.into_iter().map(|message| self.shared.wrapped(message)).collect();
         let outgoing = Outgoing::batch(messages, config, ids, wall(self.shared.world()))?;
-        began.sending.anywhere(outgoing).await
+        Ok(self.shared.told(began.sending.anywhere(outgoing).await?))
+    }
+
+    /// Takes a timed message back before it is delivered; the handle is that of its receipt. Its
+    /// unique id.
+    ///
+    /// # Errors
+    /// The broker cannot, or does not answer: then it may have done so.
+    #[doc(alias = "recallMessage")]
+    pub async fn recall(&self, topic: &str, handle: &str) -> Result<CompactString, ClientError> {
+        let Shared { instance, config, .. } = &*self.shared;
+        let topic = instance.namespace().wrap(topic);
+        instance.brokers().recall(&config.group, &topic, handle, config.timeout).await
     }
 
     /// Queues of a topic to which messages can be sent, for [`Producer::send_to`].
@@ -123,7 +160,13 @@ impl Producer {
     /// [`SendError::Route`].
     #[doc(alias = "fetchPublishMessageQueues")]
     pub async fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, SendError> {
-        Ok(self.shared.route(topic).await?.queues.to_vec())
+        let namespace = self.shared.instance.namespace();
+        let route = self.shared.route(&namespace.wrap(topic)).await?;
+        let mut queues = route.queues.to_vec();
+        for queue in &mut queues {
+            queue.topic = namespace.strip(&queue.topic);
+        }
+        Ok(queues)
     }
 
     /// Waits for the sends that are under way, at most the time of a send, refuses new ones, and
@@ -138,6 +181,10 @@ impl Producer {
         let all = shared.world().clock.timeout(shared.config.timeout, all).await;
         shared.permits.close();
         drop(all);
+        shared.tasks.stop(shared.world().clock.as_ref(), FAREWELL).await;
+        if let Some(traces) = &shared.traces {
+            traces.close(shared).await;
+        }
         shared.instance.leave_producer(&shared.config.group).await;
         if shared.is_own {
             let stragglers = shared.instance.shutdown(FAREWELL).await;
@@ -158,8 +205,20 @@ impl std::fmt::Debug for Producer {
 }
 
 impl Shared {
-    pub(crate) fn new(config: ProducerConfig, instance: Arc<ClientInstance>, is_own: bool) -> Self {
+    pub(crate) fn new(
+        config: ProducerConfig,
+        instance: Arc<ClientInstance>,
+        is_own: bool,
+        traces: Option<Traces>,
+    ) -> Self {
         let world = instance.world();
+        let (tasks, faults) = (instance.tasks().child("producer"), Arc::<Faults>::default());
+        if config.detector && config.avoid_slow_brokers {
+            let (faults, instance) = (Arc::clone(&faults), Arc::downgrade(&instance));
+            let detect = fault::detect(faults, instance, config.clone(), tasks.stop_token());
+            tasks.spawn("detector", OnFailure::Log, detect);
+        }
+        let bytes = usize::try_from(config.in_flight_bytes_max).unwrap_or(Semaphore::MAX_PERMITS);
         let start = usize::try_from(world.entropy.next_u64() >> 33).unwrap_or(0);
         Self {
             permits: Semaphore::new(
@@ -169,7 +228,12 @@ impl Shared {
             ),
             ids: unique_ids(world),
             round: RoundRobin::new(start),
-            faults: Faults::default(),
+            bytes: Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)),
+            faults,
+            hooks: Vec::new(),
+            traces,
+            asked: Mutex::default(),
+            tasks,
             config,
             is_own,
             instance,
@@ -181,7 +245,7 @@ impl Shared {
     }
 
     /// Waits for its turn.
-    async fn begin(&self) -> Result<Began<'_>, SendError> {
+    async fn begin(&self, len: usize) -> Result<Began<'_>, SendError> {
         let clock = &self.world().clock;
         let began = clock.monotonic();
         let permit = match self.permits.try_acquire() {
@@ -194,10 +258,44 @@ impl Shared {
                     .map_err(|_| SendError::Closed)?
             }
         };
-        Ok(Began { sending: Sending { shared: self, began }, _permit: permit })
+        let bytes = u32::try_from(len).unwrap_or(u32::MAX).min(self.config.in_flight_bytes_max);
+        let bytes = match self.bytes.try_acquire_many(bytes) {
+            Ok(bytes) => bytes,
+            Err(_) => {
+                let rest = self.config.timeout.saturating_sub(clock.monotonic().since(began));
+                let (limit, waited) = (self.config.in_flight_max, self.config.timeout);
+                let turn = clock.timeout(rest, self.bytes.acquire_many(bytes)).await;
+                turn.map_err(|_| SendError::Busy { limit, waited })?
+                    .map_err(|_| SendError::Closed)?
+            }
+        };
+        Ok(Began { sending: Sending { shared: self, began }, _turn: (permit, bytes) })
+    }
+
+    /// The message as brokers know it.
+    fn wrapped(&self, mut message: Message) -> Message {
+        let namespace = self.instance.namespace();
+        if !namespace.is_none() {
+            message.topic = namespace.wrap(&message.topic);
+            let instance = self.instance.config().namespace.as_deref().unwrap_or_default();
+            if !instance.is_empty() {
+                message.properties.set(property::INSTANCE_ID, instance);
+            }
+        }
+        message
+    }
+
+    /// The receipt as users know its topic.
+    fn told(&self, mut receipt: SendReceipt) -> SendReceipt {
+        let namespace = self.instance.namespace();
+        if !namespace.is_none() {
+            receipt.queue.topic = namespace.strip(&receipt.queue.topic);
+        }
+        receipt
     }
 
     async fn prepare(&self, message: Message) -> Result<Outgoing, SendError> {
+        let message = self.wrapped(message);
         let outgoing = Outgoing::single(message, &self.config, &self.ids, wall(self.world()))?;
         if !outgoing.is_compressible(&self.config) {
             return Ok(outgoing);
@@ -219,5 +317,5 @@ impl Shared {
 /// A send that has its turn.
 struct Began<'a> {
     sending: Sending<'a>,
-    _permit: SemaphorePermit<'a>,
+    _turn: (SemaphorePermit<'a>, SemaphorePermit<'a>),
 }

@@ -42,15 +42,24 @@ impl RoundRobin {
         Self { next: AtomicUsize::new(start) }
     }
 
-    /// The next queue that suits, or just the next one when none does.
-    pub(crate) fn choose<'a>(
+    /// The next queue that suits.
+    pub(crate) fn find<'a>(
         &self,
         queues: &'a [MessageQueue],
         suits: impl Fn(&MessageQueue) -> bool,
     ) -> Option<&'a MessageQueue> {
         let at = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(queues.len())?;
         let (before, from) = queues.split_at(at);
-        from.iter().chain(before).find(|queue| suits(queue)).or_else(|| queues.get(at))
+        from.iter().chain(before).find(|queue| suits(queue))
+    }
+
+    /// The next queue that suits, or just the next one when none does.
+    pub(crate) fn choose<'a>(
+        &self,
+        queues: &'a [MessageQueue],
+        suits: impl Fn(&MessageQueue) -> bool,
+    ) -> Option<&'a MessageQueue> {
+        self.find(queues, suits).or_else(|| self.find(queues, |_| true))
     }
 }
 

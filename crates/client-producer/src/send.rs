@@ -10,9 +10,13 @@ use rmq_client_core::{ClientError, ErrorKind, SendCall, SendReceipt, SendStatus}
 use rmq_message::{CompactString, MessageQueue};
 use rmq_runtime::Monotonic;
 
+use crate::builder::wall;
 use crate::error::{FailedSend, SendError};
+use crate::fault::Health;
+use crate::hook::SendAttempt;
 use crate::outgoing::Outgoing;
 use crate::producer::Shared;
+use crate::trace::Sent;
 
 /// A message on its way, from when its sender asked for it.
 pub(crate) struct Sending<'a> {
@@ -41,11 +45,19 @@ impl Sending<'_> {
         let route = self.shared.route(&outgoing.topic).await?;
         let choose = |avoid: Option<&str>| {
             let now = self.now();
-            let admits = |queue: &MessageQueue| {
-                avoid != Some(queue.broker_name.as_str())
-                    && (!config.avoid_slow_brokers || faults.admits(&queue.broker_name, now))
-            };
-            round.choose(&route.queues, admits).ok_or(SendError::NoQueue)
+            let is_other = |queue: &MessageQueue| avoid != Some(queue.broker_name.as_str());
+            let preferred = config.avoid_slow_brokers.then(|| {
+                let available = |queue: &MessageQueue| {
+                    is_other(queue) && faults.is_available(&queue.broker_name, now)
+                };
+                let reachable = |queue: &MessageQueue| {
+                    is_other(queue) && faults.is_reachable(&queue.broker_name)
+                };
+                let found = round.find(&route.queues, available);
+                found.or_else(|| round.find(&route.queues, reachable))
+            });
+            let any = || round.choose(&route.queues, is_other);
+            preferred.flatten().or_else(any).ok_or(SendError::NoQueue)
         };
         let mut call = self.call(outgoing, choose(None)?);
         let mut tries = Tries::default();
@@ -120,6 +132,7 @@ impl Sending<'_> {
             max_reconsume_times: outgoing.max_reconsume_times,
             unit_mode: false,
             batch: outgoing.batch,
+            reply: outgoing.reply,
             id: outgoing.id,
         }
     }
@@ -132,9 +145,32 @@ impl Sending<'_> {
     ) -> Result<SendReceipt, ClientError> {
         let (broker, began) = (&call.queue.broker_name, self.now());
         tries.brokers.push(broker.clone());
-        let outcome = self.shared.instance.brokers().send(call, time).await;
-        if self.shared.config.avoid_slow_brokers {
-            self.shared.faults.note(broker, began, self.now(), outcome.is_err());
+        let attempt = SendAttempt {
+            group: call.group,
+            queue: call.queue,
+            id: &call.id,
+            properties: &call.properties,
+            body_len: call.body.len(),
+        };
+        let shared = self.shared;
+        shared.hooks.iter().for_each(|hook| hook.before(&attempt));
+        let began_wall = wall(shared.world());
+        let outcome = shared.instance.brokers().send(call, time).await;
+        let (now, config) = (self.now(), &shared.config);
+        if config.avoid_slow_brokers {
+            let (took, health) = (now.since(began), Health::of(&outcome));
+            shared.faults.note(config, call.queue, took, health, now);
+        }
+        shared.hooks.iter().for_each(|hook| hook.after(&attempt, outcome.as_ref()));
+        if let (Some(traces), Ok(receipt)) = (&shared.traces, &outcome) {
+            let sent = Sent {
+                properties: &call.properties,
+                body_len: call.body.len(),
+                began: began_wall,
+                cost: now.since(began),
+                receipt,
+            };
+            traces.sent(call.group, &call.queue.topic, &sent);
         }
         if let Err(error) = &outcome {
             tracing::warn!(%broker, topic = %call.queue.topic, id = call.id, %error, "send failed");

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rmq_message::{CompactString, Message, MessageQueue, QueueOffset, Timestamp, name, property};
 use rmq_remoting::command::RemotingCommand;
 use rmq_remoting::protocol::send::{SendMessage, SendResponse};
-use rmq_remoting::response_code;
+use rmq_remoting::{request_code, response_code};
 
 use super::BrokerClient;
 use crate::ClientError;
@@ -46,6 +46,8 @@ pub struct SendCall<'a> {
     pub unit_mode: bool,
     /// Whether the body is a batch.
     pub batch: bool,
+    /// Whether it answers a request.
+    pub reply: bool,
     /// Unique id of the message; of a batch, all ids joined by commas.
     pub id: String,
 }
@@ -81,6 +83,7 @@ impl<'a> SendCall<'a> {
             max_reconsume_times,
             unit_mode: false,
             batch: false,
+            reply: false,
         }
     }
 
@@ -101,7 +104,11 @@ impl<'a> SendCall<'a> {
             batch: self.batch,
             broker_name: Some(&self.queue.broker_name),
         };
-        header.to_command(self.body.clone())
+        let mut command = header.to_command(self.body.clone());
+        if self.reply {
+            command.code = request_code::SEND_REPLY_MESSAGE_V2;
+        }
+        command
     }
 }
 

@@ -1,0 +1,261 @@
+//! What the producer has sent, for those who look for messages: records in Java's text form, sent to
+//! the trace topic a few at a time. Losing one loses no message, so a full queue drops them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_client_core::{ClientError, ClientInstance, SendReceipt, SendStatus};
+use rmq_message::{CompactString, Message, Timestamp, id, name, properties, property};
+use rmq_runtime::{OnFailure, Tasks};
+use tokio::sync::mpsc;
+
+use crate::builder::wall;
+use crate::config::ProducerConfig;
+use crate::producer::{Producer, Shared};
+use crate::transaction::Verdict;
+
+/// Records that wait.
+const QUEUE: usize = 2048;
+/// Records that go together at most.
+const BATCH_MAX: usize = 20;
+/// Longest wait of a record.
+const FLUSH: Duration = Duration::from_secs(5);
+/// Bytes of one trace message.
+const BODY_MAX: usize = 128_000;
+/// Time that the last ones get at the end.
+const GRACE: Duration = Duration::from_secs(5);
+const FIELD: char = '\u{1}';
+const END: char = '\u{2}';
+
+/// Takes records and ships them.
+#[doc(alias = "AsyncTraceDispatcher")]
+#[derive(Debug)]
+pub(crate) struct Traces {
+    topic: String,
+    records: mpsc::Sender<Record>,
+    tasks: Tasks,
+}
+
+#[derive(Debug)]
+struct Record {
+    topic: CompactString,
+    keys: String,
+    text: String,
+}
+
+/// A try that succeeded.
+pub(crate) struct Sent<'a> {
+    pub(crate) properties: &'a str,
+    pub(crate) body_len: usize,
+    pub(crate) began: Timestamp,
+    pub(crate) cost: Duration,
+    pub(crate) receipt: &'a SendReceipt,
+}
+
+impl Traces {
+    /// Starts to ship, if the settings want it.
+    pub(crate) fn start(
+        config: &ProducerConfig,
+        instance: &Arc<ClientInstance>,
+    ) -> Result<Option<Self>, ClientError> {
+        if !config.trace {
+            return Ok(None);
+        }
+        let group = format!("_INNER_TRACE_PRODUCER-{}-PRODUCE-1", config.group);
+        instance.join_producer(&group)?;
+        let inner = ProducerConfig {
+            group,
+            timeout: Duration::from_secs(5),
+            body_len_max: BODY_MAX * 2,
+            ..ProducerConfig::default()
+        };
+        let (records, waiting) = mpsc::channel(QUEUE);
+        let tasks = instance.tasks().child("trace");
+        let producer = Producer::new(Shared::new(inner, Arc::clone(instance), false, None));
+        let topic = config.trace_topic.clone();
+        let ship = ship(producer, topic.clone(), waiting, tasks.clone());
+        tasks.spawn("ship", OnFailure::Log, ship);
+        Ok(Some(Self { topic, records, tasks }))
+    }
+
+    /// Notes a send.
+    pub(crate) fn sent(&self, group: &str, topic: &str, sent: &Sent<'_>) {
+        let of = |name| properties::find(sent.properties.as_bytes(), name);
+        let wanted = sent.receipt.trace_on && of(property::TRACE_ON) != Some("false");
+        if !wanted || topic == self.topic {
+            return;
+        }
+        let is_delayed = [property::DELAY, property::TIMER_DELAY_MS, property::TIMER_DELIVER_MS]
+            .iter()
+            .any(|name| of(name).is_some());
+        let kind = match of(property::TRANSACTION_PREPARED) {
+            Some("true") => 1,
+            _ if is_delayed => 3,
+            _ => 0,
+        };
+        let receipt = sent.receipt;
+        let text = record(&[
+            "Pub",
+            &sent.began.to_string(),
+            &receipt.region,
+            group,
+            topic,
+            &receipt.id,
+            of(property::TAGS).unwrap_or("null"),
+            of(property::KEYS).unwrap_or("null"),
+            &store_host(receipt),
+            &sent.body_len.to_string(),
+            &sent.cost.as_millis().to_string(),
+            &kind.to_string(),
+            &receipt.offset_id,
+            if receipt.status == SendStatus::Ok { "true" } else { "false" },
+        ]);
+        self.note(topic, receipt, of(property::KEYS), text);
+    }
+
+    /// Notes the end of a transaction.
+    pub(crate) fn ended(
+        shared: &Shared,
+        message: &Message,
+        receipt: &SendReceipt,
+        verdict: Verdict,
+    ) {
+        let Some(traces) = shared.traces.as_ref().filter(|_| receipt.trace_on) else { return };
+        let of = |name| message.properties.get(name).unwrap_or("null");
+        let text = record(&[
+            "EndTransaction",
+            &wall(shared.world()).to_string(),
+            &receipt.region,
+            &shared.config.group,
+            &message.topic,
+            &receipt.id,
+            of(property::TAGS),
+            of(property::KEYS),
+            &store_host(receipt),
+            "2",
+            receipt.transaction_id.as_deref().unwrap_or("null"),
+            verdict.name(),
+            "false",
+        ]);
+        traces.note(&message.topic, receipt, message.properties.get(property::KEYS), text);
+    }
+
+    fn note(&self, topic: &str, receipt: &SendReceipt, keys: Option<&str>, text: String) {
+        let keys = keys.map_or_else(|| receipt.id.clone(), |keys| format!("{} {keys}", receipt.id));
+        let record = Record { topic: topic.into(), keys, text };
+        if self.records.try_send(record).is_err() {
+            tracing::debug!("a trace record is dropped: too many wait");
+        }
+    }
+
+    /// Ships what waits, and ends.
+    pub(crate) async fn close(&self, shared: &Shared) {
+        self.tasks.stop(shared.world().clock.as_ref(), GRACE).await;
+    }
+}
+
+/// Fields one behind the other.
+fn record(fields: &[&str]) -> String {
+    let mut text = fields.join(FIELD.encode_utf8(&mut [0; 4]));
+    text.push(END);
+    text
+}
+
+fn store_host(receipt: &SendReceipt) -> String {
+    let first = receipt.offset_id.split(',').next().unwrap_or_default();
+    id::parse_offset_id(first).map_or_else(|| "null".to_owned(), |(host, _)| host.to_string())
+}
+
+async fn ship(
+    producer: Producer,
+    topic: String,
+    mut waiting: mpsc::Receiver<Record>,
+    tasks: Tasks,
+) {
+    let stop = tasks.stop_token();
+    let clock = Arc::clone(&producer.shared.world().clock);
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    let mut is_last = false;
+    while !is_last {
+        let begun = clock.monotonic();
+        while batch.len() < BATCH_MAX {
+            let record = tokio::select! {
+                biased;
+                record = waiting.recv() => record,
+                () = stop.requested() => { is_last = true; None }
+                () = clock.sleep_until(begun + FLUSH) => None,
+            };
+            match record {
+                Some(record) => batch.push(record),
+                None => break,
+            }
+        }
+        for message in messages(&topic, &mut batch) {
+            if let Err(error) = producer.send(message).await {
+                tracing::debug!(%error, "trace records are lost");
+            }
+        }
+        if waiting.is_closed() && waiting.is_empty() {
+            return;
+        }
+    }
+}
+
+/// Trace messages of records: one for each topic, or more when they get too long.
+fn messages(trace_topic: &str, batch: &mut Vec<Record>) -> Vec<Message> {
+    let mut by_topic: BTreeMap<CompactString, Vec<Record>> = BTreeMap::new();
+    for record in batch.drain(..) {
+        by_topic.entry(record.topic.clone()).or_default().push(record);
+    }
+    let mut messages = Vec::new();
+    for records in by_topic.into_values() {
+        let (mut text, mut keys) = (String::new(), Vec::new());
+        for record in records {
+            if !text.is_empty() && text.len() + record.text.len() >= BODY_MAX {
+                let full = Message::new(trace_topic, std::mem::take(&mut text));
+                messages.push(full.with_keys(keys.drain(..)));
+            }
+            text.push_str(&record.text);
+            keys.push(record.keys);
+        }
+        messages.push(Message::new(trace_topic, text).with_keys(keys));
+    }
+    messages
+}
+
+/// Where traces go unless told otherwise.
+pub(crate) fn default_topic() -> String {
+    name::TRACE_TOPIC.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record_of(topic: &str, keys: &str, len: usize) -> Record {
+        Record { topic: topic.into(), keys: keys.into(), text: "x".repeat(len) }
+    }
+
+    #[test]
+    fn a_record_is_laid_out_as_java_does() {
+        assert_eq!(record(&["Pub", "1", "r"]), "Pub\u{1}1\u{1}r\u{2}");
+    }
+
+    #[test]
+    fn records_of_a_topic_go_together_until_a_message_is_full() {
+        let mut batch = vec![
+            record_of("A", "a1 k", 10),
+            record_of("B", "b", 10),
+            record_of("A", "a2", 20),
+            record_of("A", "a3", BODY_MAX),
+        ];
+        let messages = messages("TRACE", &mut batch);
+        let seen: Vec<_> = messages
+            .iter()
+            .map(|m| (m.keys().collect::<Vec<_>>().join(","), m.body.len()))
+            .collect();
+        let wanted = [("a1,k,a2", 30), ("a3", BODY_MAX), ("b", 10)];
+        assert_eq!(seen, wanted.map(|(keys, len)| (keys.to_owned(), len)));
+    }
+}
