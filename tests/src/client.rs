@@ -129,6 +129,7 @@ impl Client {
             suspend: None,
             timeout: PULL_TIMEOUT,
             broker_id: 0,
+            lite: false,
         };
         let outcome = self.instance.brokers().pull(&call).await;
         let outcome = outcome.with_context(|| format!("pull of {queue} at {offset}"))?;

@@ -73,6 +73,7 @@ fn waiting<'a>(
         suspend: Some(suspend),
         timeout: Duration::from_secs(30),
         broker_id: 0,
+        lite: false,
     }
 }
 

@@ -221,6 +221,7 @@ fn pull<'a>(queue: &'a MessageQueue, subscription: &'a Subscription, offset: i64
         suspend: Some(Duration::from_secs(15)),
         timeout: TIMEOUT,
         broker_id: 0,
+        lite: false,
     }
 }
 

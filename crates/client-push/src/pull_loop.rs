@@ -197,6 +197,7 @@ impl<'a> PullLoop<'a> {
             suspend: Some(SUSPEND),
             timeout: TIMEOUT,
             broker_id: self.broker_id,
+            lite: false,
         };
         let begun = engine.now();
         let answer = tokio::select! {

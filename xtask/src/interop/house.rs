@@ -9,6 +9,9 @@ use super::Casting;
 use crate::apache::Jars;
 use crate::workspace::{self, Profile};
 
+/// Our client programs.
+const EXAMPLES: [&str; 5] = ["produce", "consume", "transact", "request", "poll"];
+
 /// Who plays a part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Side {
@@ -29,12 +32,18 @@ impl House {
     pub(super) fn open(casting: &Casting) -> Result<Self> {
         let jars = Jars::fetch(&casting.apache_version)?;
         let classes = workspace::target().join("interop/classes").join(&casting.apache_version);
-        jars.compile_drivers(&classes, &["Admin", "Produce", "PushConsume"])?;
+        jars.compile_drivers(
+            &classes,
+            &["Admin", "Produce", "PushConsume", "Transact", "Request", "Answer"],
+        )?;
         let profile = Profile::chosen(casting.release);
         if !casting.control {
             workspace::build(
                 profile,
-                &["--bin", "rmq-server", "--example", "produce", "--example", "consume"],
+                &["--bin", "rmq-server"]
+                    .into_iter()
+                    .chain(EXAMPLES.iter().flat_map(|name| ["--example", name]))
+                    .collect::<Vec<_>>(),
             )?;
         }
         Ok(Self { jars, classes, profile, control: casting.control })
@@ -54,7 +63,7 @@ impl House {
         Command::new(self.profile.folder().join("rmq-server"))
     }
 
-    /// One of our two client programs, `produce` or `consume`.
+    /// One of our client programs.
     pub(super) fn example(&self, name: &str) -> Command {
         Command::new(self.profile.folder().join("examples").join(name))
     }

@@ -116,17 +116,34 @@ impl Stage<'_> {
         name_server: SocketAddr,
         wants: &Wants,
     ) -> Result<Consumer> {
-        let mut running = self.player(
-            side,
-            ["PushConsume", "consume"],
-            name_server,
-            &wants.options,
-            wants.binary,
-        )?;
+        self.consume_with(side, name_server, ["PushConsume", "consume"], wants)
+    }
+
+    /// The same with another program.
+    pub(super) fn consume_with(
+        &mut self,
+        side: Side,
+        name_server: SocketAddr,
+        names: [&str; 2],
+        wants: &Wants,
+    ) -> Result<Consumer> {
+        let mut running = self.player(side, names, name_server, &wants.options, wants.binary)?;
         running.wait_for("READY", START_WITHIN, |lines| {
             lines.iter().any(|line| line.text == "READY").then_some(())
         })?;
         Ok(Consumer { running })
+    }
+
+    /// Starts any other player; the caller looks at what is printed.
+    pub(super) fn play(
+        &mut self,
+        side: Side,
+        names: [&str; 2],
+        name_server: SocketAddr,
+        options: &[&str],
+    ) -> Result<Running> {
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        self.player(side, names, name_server, &options, false)
     }
 
     fn player(

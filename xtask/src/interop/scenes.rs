@@ -6,6 +6,7 @@ mod group;
 mod mqadmin;
 mod retry;
 mod store;
+mod transaction;
 
 use anyhow::Result;
 
@@ -107,6 +108,45 @@ pub(super) const SCENES: &[Scene] = &[
         "one group of Java and us on Apache's broker; Java is killed",
         |stage| group::mixed(stage, Apache, group::Victim::Java),
     ),
+    quick(
+        "transactions-java",
+        "Java's transactions on our broker, ended or asked about",
+        |stage| transaction::verdicts(stage, Ours, [Apache, Apache]),
+    ),
+    quick(
+        "transactions-ours",
+        "our transactions on Apache's broker, to a Java consumer",
+        |stage| transaction::verdicts(stage, Apache, [Ours, Apache]),
+    ),
+    long("transactions-both", "our transactions on our broker, to a Java consumer", |stage| {
+        transaction::verdicts(stage, Ours, [Ours, Apache])
+    }),
+    long(
+        "transactions-killed",
+        "our broker is killed between Java's half messages and their ends",
+        |stage| transaction::killed_between(stage, Apache),
+    ),
+    long("transactions-to-apache", "Apache takes our open transactions over", |stage| {
+        transaction::handed_over(stage, Ours, Apache)
+    }),
+    long("transactions-from-apache", "we take Apache's open transactions over", |stage| {
+        transaction::handed_over(stage, Apache, Ours)
+    }),
+    quick("replies-java", "Java asks Java through our broker", |stage| {
+        transaction::replies(stage, Ours, Apache)
+    }),
+    quick("replies-ours", "we ask Java through our broker", |stage| {
+        transaction::replies(stage, Ours, Ours)
+    }),
+    long("replies-on-apache", "we ask Java through Apache's broker", |stage| {
+        transaction::replies(stage, Apache, Ours)
+    }),
+    quick("polled-apache", "an application of ours polls Apache's broker", |stage| {
+        transaction::polled(stage, Apache)
+    }),
+    quick("polled-ours", "an application of ours polls our broker, Java sends", |stage| {
+        transaction::polled(stage, Ours)
+    }),
     quick("admin", "the Java admin client on our servers", admin::verbs),
     quick("mqadmin", "Apache's command line on our servers", mqadmin::command_line),
     long(

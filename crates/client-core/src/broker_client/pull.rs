@@ -14,7 +14,7 @@ use rmq_message::{
 };
 use rmq_remoting::command::RemotingCommand;
 use rmq_remoting::protocol::pull::{PullMessage, PullResponse};
-use rmq_remoting::response_code;
+use rmq_remoting::{request_code, response_code};
 
 use super::BrokerClient;
 use crate::ClientError;
@@ -50,6 +50,9 @@ pub struct PullCall<'a> {
     pub timeout: Duration,
     /// The broker id that the last answer suggested, 0 at first.
     pub broker_id: i64,
+    /// Whether an application polls, which brokers serve under a request code of its own.
+    #[doc(alias = "LITE_PULL_MESSAGE")]
+    pub lite: bool,
 }
 
 /// What a pull found.
@@ -110,11 +113,12 @@ impl PullCall<'_> {
             (commit.is_some(), sys_flag::pull::COMMIT_OFFSET),
             (self.suspend.is_some(), sys_flag::pull::SUSPEND),
             (self.send_expression, sys_flag::pull::SUBSCRIPTION),
+            (self.lite, sys_flag::pull::LITE_PULL),
         ] {
             flags |= if set { flag } else { 0 };
         }
         let suspend = self.suspend.unwrap_or_default().as_millis();
-        PullMessage {
+        let mut command = PullMessage {
             consumer_group: self.group,
             topic: &self.queue.topic,
             queue_id: self.queue.queue_id,
@@ -131,7 +135,11 @@ impl PullCall<'_> {
             proxy_forward_client_id: None,
             broker_name: Some(&self.queue.broker_name),
         }
-        .to_command()
+        .to_command();
+        if self.lite {
+            command.code = request_code::LITE_PULL_MESSAGE;
+        }
+        command
     }
 }
 

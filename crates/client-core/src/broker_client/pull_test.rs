@@ -27,6 +27,7 @@ fn call<'a>(queue: &'a MessageQueue, subscription: &'a Subscription) -> PullCall
         suspend: Some(Duration::from_secs(15)),
         timeout: Duration::from_secs(30),
         broker_id: 0,
+        lite: false,
     }
 }
 
