@@ -107,7 +107,7 @@ async fn a_question_gets_its_reply_or_an_error_in_time() -> Result<()> {
     let asked = Message::new(TOPIC, "ping");
     let reply = asker.request(asked, Duration::from_secs(20)).await?;
     ensure!(&reply.body[..] == b"pong" && reply.properties.get("ARRIVE_TIME").is_some());
-    consumer.shutdown().await;
+    consumer.shutdown(Duration::from_secs(1)).await;
     let unheard = Message::new(TOPIC, "anybody?");
     let silence = asker.request(unheard, Duration::from_millis(300)).await;
     ensure!(matches!(silence, Err(RequestError::NoReply { .. })), "{silence:?}");
