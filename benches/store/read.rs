@@ -1,141 +1,170 @@
-//! Reading 32 messages, finding an offset by time; beside them the raw cost of the same bytes.
+//! Reading 32 and 256 adjoining messages from memory and from the disk, and looking up by time and
+//! by key; beside each what the same bytes cost by hand: a copy, reads of the file in order, and
+//! as many single reads as the look-up needs.
 #![expect(clippy::unwrap_used, reason = "a bench that fails may stop")]
+#![expect(clippy::disallowed_methods, reason = "measures time itself")]
 #![expect(clippy::cast_possible_truncation, reason = "small constants")]
+#![expect(clippy::cast_possible_wrap, reason = "small constants")]
 
+mod bed;
+mod fill;
+mod turns;
+
+use std::fs::File;
 use std::hint::black_box;
-use std::sync::Arc;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use rmq_message::record::NewRecord;
-use rmq_message::{PhysicalOffset, QueueOffset, Timestamp};
-use rmq_runtime::{Tasks, World};
+use bed::{Bed, queues};
+use fill::fill;
+use rmq_message::{QueueOffset, Timestamp};
 use rmq_store::{
-    AdmitAll, Boundary, Config, FlushDiskType, LocalStore, MessageStore, QueueKey, ReadRequest,
+    AdmitAll, Boundary, FlushDiskType, KeyKind, KeyQuery, MessageStore, QueueKey, ReadRequest,
+    StoreAdmin,
 };
-use tokio::runtime::{Builder, Runtime};
+use turns::{Work, compare};
 
-const COUNT: i64 = 400_000;
-const BATCH: usize = 32;
+const COUNT: usize = 200_000;
+const LOOKUPS: u64 = 2000;
 
-struct Opened {
-    store: Arc<LocalStore>,
-    runtime: Runtime,
-    _dir: tempfile::TempDir,
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.runtime.block_on(self.store.stop()).unwrap();
-    }
-}
-
-/// A store of [`COUNT`] messages of 1 KiB, spread over so many queues.
-fn filled(queues: i32) -> Opened {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let inside = runtime.enter();
+fn main() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config {
-        store_path_root_dir: dir.path().to_owned(),
-        disk_space_warning_level_ratio: 1.0,
-        flush_disk_type: FlushDiskType::Async,
-        ..Config::default()
-    };
-    let store = LocalStore::open(&World::system(), &Tasks::new("bench"), config).unwrap();
-    drop(inside);
-    let (body, host) = (vec![7; 1024], "127.0.0.1:10911".parse().unwrap());
-    for n in 0..COUNT {
-        let record = NewRecord {
-            topic: "",
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: Timestamp(1_700_000_000_000),
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: &body,
-            properties: b"TAGS\x01tagA\x02",
-            tags_code: 3_552_231,
+    let queue = &queues(1)[0];
+    let bed = Bed::open(dir.path(), FlushDiskType::Async);
+    let record_len = fill(&bed, std::slice::from_ref(queue), COUNT) / COUNT as u64;
+    bed.runtime.block_on(bed.store.indexed().reached(bed.store.status().max_physical.0)).unwrap();
+    for batch in [32, 256] {
+        hot(&bed, queue, batch, record_len);
+    }
+    by_time(&bed, queue, dir.path());
+    by_key(&bed, queue, dir.path());
+    drop(bed);
+    for batch in [32, 256] {
+        cold(dir.path(), queue, batch, record_len);
+    }
+}
+
+/// Reads the queue from one offset to another; returns how long that took.
+fn read_all(bed: &Bed, queue: &QueueKey, batch: usize, to: usize) -> Duration {
+    let (started, mut offset) = (Instant::now(), 0);
+    while offset < to as i64 {
+        let request = ReadRequest {
+            queue,
+            offset: QueueOffset(offset),
+            count_max: batch,
+            bytes_max: usize::MAX,
         };
-        let queue = QueueKey::new("Bench", (n % i64::from(queues)) as i32);
-        store.append(&queue, &[record]).unwrap();
-        if n % 64 == 63 {
-            store.settle().unwrap();
-        }
+        let outcome = bed.store.read_cached(&request, &AdmitAll);
+        let outcome = outcome.or_else(|_| bed.store.read(&request, &AdmitAll)).unwrap();
+        offset = outcome.next_offset.0;
+        black_box(outcome);
     }
-    store.settle().unwrap();
-    Opened { store, runtime, _dir: dir }
+    started.elapsed()
 }
 
-fn read(c: &mut Criterion) {
-    let mut group = c.benchmark_group("read");
-    group.throughput(Throughput::Elements(BATCH as u64));
-    for queues in [1, 8] {
-        let opened = filled(queues);
-        let queue = QueueKey::new("Bench", 0);
-        let end = opened.store.offsets(&queue).end.0;
-        let places = [("old", 1000, end / 2), ("young", end - 40, end - 39)];
-        for (name, from, to) in places {
-            let mut offset = from;
-            group.bench_function(BenchmarkId::new(format!("32x1KiB_{name}"), queues), |b| {
-                b.iter(|| {
-                    let request = ReadRequest {
-                        queue: &queue,
-                        offset: QueueOffset(offset),
-                        count_max: BATCH,
-                        bytes_max: usize::MAX,
-                    };
-                    let outcome = opened.store.read(&request, &AdmitAll).unwrap();
-                    assert_eq!(outcome.count, BATCH);
-                    offset += BATCH as i64;
-                    if offset >= to {
-                        offset = from;
-                    }
-                    black_box(outcome)
-                });
-            });
-        }
-        group.bench_function(BenchmarkId::new("offsets", queues), |b| {
-            b.iter(|| black_box(opened.store.offsets(&queue)));
-        });
-        let mut at = 0;
-        let record = opened.store.message_at(PhysicalOffset(0)).unwrap().len() as u64;
-        group.bench_function(BenchmarkId::new("message_at", queues), |b| {
-            b.iter(|| {
-                at = (at + record * 4) % (record * 300_000);
-                black_box(opened.store.message_at(PhysicalOffset(at)).unwrap())
-            });
-        });
-        group.bench_function(BenchmarkId::new("offset_at", queues), |b| {
-            b.iter(|| {
-                let time = Timestamp(1_700_000_000_000);
-                black_box(opened.store.offset_at(&queue, time, Boundary::Lower).unwrap())
-            });
-        });
-        if queues == 1 {
-            raw(&mut group, &opened);
-        }
-    }
-    group.finish();
-}
-
-/// Copying what a read of 32 adjoining messages hands out without a copy.
-fn raw(
-    group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
-    opened: &Opened,
-) {
-    let first = opened.store.message_at(PhysicalOffset(0)).unwrap();
-    let source = first.repeat(BATCH);
+fn hot(bed: &Bed, queue: &QueueKey, batch: usize, record_len: u64) {
+    let items = (COUNT / batch * batch) as u64;
+    let source = vec![7_u8; batch * record_len as usize];
     let mut copy = Vec::with_capacity(source.len());
-    group.bench_function(BenchmarkId::new("32x1KiB", "raw copy"), |b| {
-        b.iter(|| {
+    let work = Work {
+        name: &format!("read {batch} of 1024 B, from memory"),
+        items,
+        bytes: items * record_len,
+    };
+    let mut store = || read_all(bed, queue, batch, items as usize);
+    let mut by_hand = || {
+        let started = Instant::now();
+        for _ in 0..COUNT / batch {
             copy.clear();
             copy.extend_from_slice(black_box(&source));
-            black_box(copy.len())
-        });
-    });
+            black_box(copy.len());
+        }
+        started.elapsed()
+    };
+    compare(&work, &mut [("store", &mut store), ("copy", &mut by_hand)]);
 }
 
-criterion_group!(benches, read);
-criterion_main!(benches);
+fn log(dir: &Path) -> File {
+    File::open(dir.join("commitlog/00000000000000000000")).unwrap()
+}
+
+/// Takes the log out of memory, as far as nobody has it mapped.
+fn cool(dir: &Path) {
+    let file = log(dir);
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
+fn cold(dir: &Path, queue: &QueueKey, batch: usize, record_len: u64) {
+    let items = COUNT / 4 / batch * batch;
+    let bytes = items as u64 * record_len;
+    let name = format!("read {batch} of 1024 B, from the disk");
+    let work = Work { name: &name, items: items as u64, bytes };
+    let mut store = || {
+        let bed = Bed::open(dir, FlushDiskType::Async);
+        cool(dir);
+        read_all(&bed, queue, batch, items)
+    };
+    let mut by_hand = || {
+        cool(dir);
+        let (file, mut chunk) = (log(dir), vec![0; 1 << 20]);
+        let (started, mut at) = (Instant::now(), 0);
+        while at < bytes {
+            file.read_exact_at(&mut chunk, at).unwrap();
+            at += chunk.len() as u64;
+        }
+        started.elapsed()
+    };
+    compare(&work, &mut [("store", &mut store), ("1 MiB at a time", &mut by_hand)]);
+}
+
+/// So many single reads at places all over the log.
+fn single_reads(dir: &Path, reads: u64, len: usize) -> Duration {
+    let (file, mut bytes) = (log(dir), vec![0; len]);
+    let (started, mut at) = (Instant::now(), 0_u64);
+    for _ in 0..LOOKUPS * reads {
+        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        file.read_exact_at(&mut bytes, (at >> 16) % (200 << 20)).unwrap();
+    }
+    started.elapsed()
+}
+
+fn by_time(bed: &Bed, queue: &QueueKey, dir: &Path) {
+    let work = Work { name: "look up by time", items: LOOKUPS, bytes: 0 };
+    let last = bed.store.status().last_timestamp;
+    let mut store = || {
+        let started = Instant::now();
+        for n in 0..LOOKUPS {
+            let time = last + -(n as i64 % 200);
+            black_box(bed.store.offset_at(queue, time, Boundary::Lower).unwrap());
+        }
+        started.elapsed()
+    };
+    // Halving 200,000 takes 18 looks, at an entry and at a record each.
+    let mut by_hand = || single_reads(dir, 36, 20);
+    compare(&work, &mut [("store", &mut store), ("36 reads of 20 B", &mut by_hand)]);
+}
+
+fn by_key(bed: &Bed, queue: &QueueKey, dir: &Path) {
+    let work = Work { name: "look up by key", items: LOOKUPS, bytes: 0 };
+    let mut store = || {
+        let started = Instant::now();
+        for n in 0..LOOKUPS {
+            let key = fill::key(n as usize * 97 % COUNT);
+            let query = KeyQuery {
+                topic: &queue.topic,
+                key: &key,
+                kind: KeyKind::Key,
+                begin: Timestamp(0),
+                end: Timestamp(i64::MAX / 2),
+                count_max: 1,
+            };
+            assert_eq!(bed.store.query(&query).unwrap().records.len(), 1);
+        }
+        started.elapsed()
+    };
+    // Slot, item, record.
+    let mut by_hand = || single_reads(dir, 3, 1200);
+    compare(&work, &mut [("store", &mut store), ("3 reads of 1200 B", &mut by_hand)]);
+}
