@@ -66,9 +66,18 @@ pub(crate) struct Jars {
 }
 
 impl Jars {
-    /// The jars below `target/interop/lib/VERSION`; fetched when they are not there.
+    /// The jars of servers, clients and tools below `target/interop/lib/VERSION`; fetched when they are not there.
     pub(crate) fn fetch(version: &str) -> Result<Self> {
-        let folder = workspace::target().join("interop/lib").join(version);
+        Self::fetch_by("pom.xml", version, version)
+    }
+
+    /// Those of the client alone, below `target/interop/lib/VERSION-client`.
+    pub(crate) fn fetch_client(version: &str) -> Result<Self> {
+        Self::fetch_by("client.pom.xml", version, &format!("{version}-client"))
+    }
+
+    fn fetch_by(pom: &str, version: &str, folder: &str) -> Result<Self> {
+        let folder = workspace::target().join("interop/lib").join(folder);
         if !folder.exists() {
             println!("fetching the jars of Apache RocketMQ {version} with Maven (once)");
             let part = folder.with_extension("part");
@@ -77,7 +86,7 @@ impl Jars {
             }
             let status = Command::new("mvn")
                 .args(["--quiet", "--batch-mode", "--file"])
-                .arg(workspace::root().join("xtask/interop/pom.xml"))
+                .arg(workspace::root().join("xtask/interop").join(pom))
                 .arg(format!("-Dapache.version={version}"))
                 .args([COPY_JARS, "-DincludeScope=runtime"])
                 .arg(format!("-DoutputDirectory={}", part.display()))

@@ -1,6 +1,7 @@
 //! `cargo xtask interop`: scenes between rmq and the original. The cast is ours or Apache's, part by part; all players
 //! speak the same words on standard output (`interop/words.rs`), so a scene does not care who plays.
 
+mod foreign;
 mod house;
 mod players;
 mod scenes;

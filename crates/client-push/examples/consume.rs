@@ -54,6 +54,12 @@ struct Args {
     /// How long popped messages are hidden, ms.
     #[arg(long, default_value_t = 60_000)]
     invisible_ms: u64,
+    /// Fail every delivery.
+    #[arg(long)]
+    fail_all: bool,
+    /// Repetitions before the dead-letter topic.
+    #[arg(long, default_value_t = -1)]
+    max_reconsume: i32,
     /// Name of the client instance.
     #[arg(long)]
     instance: Option<String>,
@@ -100,6 +106,7 @@ async fn main() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let failures_left = Arc::new(AtomicU64::new(args.fail_first));
     let settings = PushSettings {
+        max_reconsume_times: args.max_reconsume,
         consumer_group: args.group,
         client_rebalance: !args.broker_rebalance,
         pop_invisible_time: args.invisible_ms,
@@ -127,7 +134,10 @@ async fn main() -> anyhow::Result<()> {
     }
     let listener = move |messages: Messages, _: ConsumeContext| {
         let failures_left = Arc::clone(&failures_left);
-        async move { consume(&messages, &failures_left) }
+        async move {
+            let consumed = consume(&messages, &failures_left);
+            if args.fail_all { Err("told to fail") } else { consumed }
+        }
     };
     builder = if args.orderly { builder.orderly(listener) } else { builder.listener(listener) };
     let consumer = builder.start().await?;

@@ -83,6 +83,7 @@ public final class Admin {
                 .forEach((key, value) -> Options.say("STATUS " + key + "=" + value));
             case "putKv" -> admin.createAndUpdateKvConfig(args.get(0), args.get(1), args.get(2));
             case "getKv" -> Options.say("VALUE " + admin.getKVConfig(args.get(0), args.get(1)));
+            case "consumeDirectly" -> Options.say("RESULT " + admin.consumeMessageDirectly(args.get(0), args.get(1), args.get(2), args.get(3)));
             case "mqadmin" -> mqadmin(args);
             default -> throw new IllegalArgumentException("no such verb");
         }
@@ -177,7 +178,8 @@ public final class Admin {
         }
         String printed = taken.toString(StandardCharsets.UTF_8);
         printed.lines().forEach(line -> Options.say("| " + line));
-        if (printed.contains("Exception") || printed.contains("command failed")) {
+        // The name of an exception, not of a setting.
+        if (printed.contains("Exception: ") || printed.contains("command failed")) {
             throw new IllegalStateException("mqadmin " + args.get(0) + " complained");
         }
     }

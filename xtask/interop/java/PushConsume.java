@@ -1,3 +1,4 @@
+import java.lang.reflect.Method;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -10,7 +11,6 @@ import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
-import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
 
 /**
  * A push consumer that prints `READY` once started, `ASSIGNED topic [broker:queue,...]` whenever its queues change,
@@ -20,6 +20,7 @@ public final class PushConsume {
     public static void main(String[] args) throws Exception {
         Options options = new Options(args);
         AtomicInteger toFail = new AtomicInteger(options.number("fail-first", 0));
+        boolean failAll = options.on("fail-all");
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.need("group"));
         consumer.setNamesrvAddr(options.need("namesrv"));
         consumer.setInstanceName(options.text("instance", "consume"));
@@ -29,7 +30,10 @@ public final class PushConsume {
         consumer.setPopInvisibleTime(options.number("invisible-ms", 60_000));
         consumer.setConsumeThreadMin(options.number("threads", 4));
         consumer.setConsumeThreadMax(options.number("threads", 4));
-        consumer.setMessageModel(options.on("broadcast") ? MessageModel.BROADCASTING : MessageModel.CLUSTERING);
+        consumer.setMaxReconsumeTimes(options.number("max-reconsume", -1));
+        if (options.on("broadcast")) {
+            broadcast(consumer);
+        }
         consumer.setMessageQueueListener((topic, all, mine) -> Options.say("ASSIGNED " + topic + " " + queues(mine)));
         if (options.on("sql")) {
             consumer.subscribe(options.need("topic"), MessageSelector.bySql(options.need("sql")));
@@ -38,10 +42,10 @@ public final class PushConsume {
         }
         if (options.on("orderly")) {
             consumer.registerMessageListener((MessageListenerOrderly) (messages, context) ->
-                taken(messages, toFail) ? ConsumeOrderlyStatus.SUCCESS : ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT);
+                taken(messages, toFail) && !failAll ? ConsumeOrderlyStatus.SUCCESS : ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT);
         } else {
             consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) ->
-                taken(messages, toFail) ? ConsumeConcurrentlyStatus.CONSUME_SUCCESS : ConsumeConcurrentlyStatus.RECONSUME_LATER);
+                taken(messages, toFail) && !failAll ? ConsumeConcurrentlyStatus.CONSUME_SUCCESS : ConsumeConcurrentlyStatus.RECONSUME_LATER);
         }
         consumer.start();
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
@@ -53,6 +57,15 @@ public final class PushConsume {
             // Standard input carries nothing; only its end counts.
         }
         System.exit(0);
+    }
+
+    /** The class of the model lies in another package in 4.9. */
+    private static void broadcast(DefaultMQPushConsumer consumer) throws ReflectiveOperationException {
+        for (Method method : DefaultMQPushConsumer.class.getMethods()) {
+            if (method.getName().equals("setMessageModel")) {
+                method.invoke(consumer, method.getParameterTypes()[0].getField("BROADCASTING").get(null));
+            }
+        }
     }
 
     private static String queues(Set<org.apache.rocketmq.common.message.MessageQueue> queues) {

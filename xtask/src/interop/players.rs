@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
 
+use super::foreign;
 use super::house::Side;
 use super::stage::Stage;
 use super::words::{self, Got, Sent};
@@ -17,7 +18,41 @@ use crate::signals;
 const START_WITHIN: Duration = Duration::from_secs(30);
 const SEND_WITHIN: Duration = Duration::from_secs(120);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Lines of an answer that a complaint shows; all are in the log.
+const SHOWN: usize = 20;
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// Whose client plays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Player {
+    Ours,
+    Java,
+    /// Java's last client before version 5.
+    OldJava,
+    Go,
+    Python,
+}
+
+impl From<Side> for Player {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Ours => Self::Ours,
+            Side::Apache => Self::Java,
+        }
+    }
+}
+
+impl Player {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "our",
+            Self::Java => "Java's",
+            Self::OldJava => "old Java's",
+            Self::Go => "Go's",
+            Self::Python => "Python's",
+        }
+    }
+}
 
 /// What a producer shall send.
 #[derive(Clone)]
@@ -78,7 +113,7 @@ impl Stage<'_> {
     /// Sends all; an error unless all were confirmed.
     pub(super) fn produce(
         &mut self,
-        side: Side,
+        side: impl Into<Player>,
         name_server: SocketAddr,
         sends: &Sends,
     ) -> Result<Vec<Sent>> {
@@ -102,17 +137,17 @@ impl Stage<'_> {
     /// Starts to send; the caller looks at what is printed.
     pub(super) fn start_producing(
         &mut self,
-        side: Side,
+        side: impl Into<Player>,
         name_server: SocketAddr,
         sends: &Sends,
     ) -> Result<Running> {
-        self.player(side, ["Produce", "produce"], name_server, &sends.options, sends.binary)
+        self.player(side.into(), ["Produce", "produce"], name_server, &sends.options, sends.binary)
     }
 
     /// Starts a consumer and waits until it is ready.
     pub(super) fn consume(
         &mut self,
-        side: Side,
+        side: impl Into<Player>,
         name_server: SocketAddr,
         wants: &Wants,
     ) -> Result<Consumer> {
@@ -122,12 +157,12 @@ impl Stage<'_> {
     /// The same with another program.
     pub(super) fn consume_with(
         &mut self,
-        side: Side,
+        side: impl Into<Player>,
         name_server: SocketAddr,
         names: [&str; 2],
         wants: &Wants,
     ) -> Result<Consumer> {
-        let mut running = self.player(side, names, name_server, &wants.options, wants.binary)?;
+        let mut running = self.player(side.into(), names, name_server, &wants.options, wants.binary)?;
         running.wait_for("READY", START_WITHIN, |lines| {
             lines.iter().any(|line| line.text == "READY").then_some(())
         })?;
@@ -143,31 +178,34 @@ impl Stage<'_> {
         options: &[&str],
     ) -> Result<Running> {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        self.player(side, names, name_server, &options, false)
+        self.player(side.into(), names, name_server, &options, false)
     }
 
     fn player(
         &mut self,
-        side: Side,
-        [class, example]: [&str; 2],
+        player: Player,
+        [class, act]: [&str; 2],
         name_server: SocketAddr,
         options: &[String],
         binary: bool,
     ) -> Result<Running> {
-        let side = self.house.cast(side);
-        let name = match side {
-            Side::Ours => format!("our {example}"),
-            Side::Apache => format!("Java's {example}"),
-        };
+        let player =
+            if player == Player::Ours { self.house.cast(Side::Ours).into() } else { player };
+        let name = format!("{} {act}", player.name());
         let home = self.dressing_room(&name.replace([' ', '\''], "-"))?;
-        let mut command: Command = match side {
-            Side::Ours => self.house.example(example),
-            Side::Apache => self.house.driver(class, &home, binary),
+        let mut command: Command = match player {
+            Player::Ours => self.house.example(act),
+            Player::Java => self.house.driver(class, &home, binary),
+            Player::OldJava => foreign::old_java(class, &home)?,
+            Player::Go => foreign::go(act)?,
+            Player::Python => foreign::python(act)?,
         };
         command
             .args(["--namesrv", &name_server.to_string()])
             .args(options)
             .env("NO_COLOR", "1")
+            .env("HOME", &home)
+            .current_dir(&home)
             .stdin(Stdio::piped());
         Running::start(&name, command, &home.join("out"), |_| {})
     }
@@ -176,7 +214,8 @@ impl Stage<'_> {
     pub(super) fn admin(&mut self, name_server: SocketAddr) -> Result<Admin> {
         let home = self.dressing_room("admin")?;
         let mut command = self.house.driver("Admin", &home, false);
-        command.arg(name_server.to_string()).stdin(Stdio::piped());
+        // Some commands leave files where they are called.
+        command.arg(name_server.to_string()).current_dir(&home).stdin(Stdio::piped());
         Ok(Admin { running: Running::start("admin", command, &home.join("out"), |_| {})?, read: 0 })
     }
 }
@@ -199,7 +238,8 @@ impl Consumer {
         self.running.kill();
     }
 
-    pub(super) fn stop(mut self) -> Result<()> {
+    /// SIGTERM, so that it leaves its group in order; an error if it does not end by itself.
+    pub(super) fn leave(&mut self) -> Result<()> {
         ensure!(
             self.running.stop(STOP_WITHIN),
             "{} did not stop within {} s",
@@ -207,6 +247,10 @@ impl Consumer {
             STOP_WITHIN.as_secs()
         );
         Ok(())
+    }
+
+    pub(super) fn stop(mut self) -> Result<()> {
+        self.leave()
     }
 }
 
@@ -275,7 +319,8 @@ impl Admin {
         match answer.last() {
             Some(last) if *last == well => Ok(answer[..answer.len() - 1].to_vec()),
             last => {
-                bail!("`{question}`: {}\n{}", last.cloned().unwrap_or_default(), answer.join("\n"))
+                let begin: Vec<&str> = answer.iter().take(SHOWN).map(String::as_str).collect();
+                bail!("`{question}`: {}\n{}", last.cloned().unwrap_or_default(), begin.join("\n"))
             }
         }
     }
@@ -287,7 +332,7 @@ impl Admin {
             ensure!(
                 answer.iter().any(|line| line.contains(fragment)),
                 "`{question}` does not tell `{fragment}`:\n{}",
-                answer.join("\n")
+                answer.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("\n")
             );
         }
         Ok(answer)

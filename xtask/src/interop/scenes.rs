@@ -3,14 +3,17 @@
 mod admin;
 mod exchange;
 mod group;
+mod members;
 mod mqadmin;
 mod retry;
 mod store;
 mod transaction;
+mod watched;
 
 use anyhow::Result;
 
 use super::house::Side::{Apache, Ours};
+use super::players::Player;
 use super::stage::Stage;
 
 /// One thing that must work between the two worlds.
@@ -146,6 +149,72 @@ pub(super) const SCENES: &[Scene] = &[
     }),
     quick("polled-ours", "an application of ours polls our broker, Java sends", |stage| {
         transaction::polled(stage, Ours)
+    }),
+    long(
+        "members-ours-first",
+        "we, then Java: members come, leave and are killed, on our broker",
+        |stage| members::come_and_go(stage, Ours, members::WE_FIRST, &[]),
+    ),
+    long("members-java-first", "Java, then we: the same on our broker", |stage| {
+        members::come_and_go(stage, Ours, members::JAVA_FIRST, &[])
+    }),
+    long("members-apache", "members come, leave and are killed, on Apache's broker", |stage| {
+        members::come_and_go(stage, Apache, members::WE_FIRST, &[])
+    }),
+    long("members-orderly", "ordered members come, leave and are killed, on our broker", |stage| {
+        members::come_and_go(stage, Ours, members::WE_FIRST, &["--orderly"])
+    }),
+    long("members-orderly-apache", "ordered members come and go on Apache's broker", |stage| {
+        members::come_and_go(stage, Apache, members::JAVA_FIRST, &["--orderly"])
+    }),
+    long("members-old-java", "Java 4.9, Java 5 and we in one group on our broker", |stage| {
+        members::come_and_go(stage, Ours, members::WITH_OLD_JAVA, &[])
+    }),
+    long("broadcast-mixed", "Java and we each get all from our broker", |stage| {
+        members::broadcast(stage, Ours)
+    }),
+    long("broadcast-mixed-apache", "Java and we each get all from Apache's broker", |stage| {
+        members::broadcast(stage, Apache)
+    }),
+    long("handed-to-java", "what we fail to consume Java consumes, on our broker", |stage| {
+        members::handed_over(stage, Ours, Player::Ours)
+    }),
+    long("handed-to-ours", "what Java fails to consume we consume, on our broker", |stage| {
+        members::handed_over(stage, Ours, Player::Java)
+    }),
+    long("handed-to-java-apache", "what we fail to consume Java consumes, on Apache's", |stage| {
+        members::handed_over(stage, Apache, Player::Ours)
+    }),
+    long("handed-to-ours-apache", "what Java fails to consume we consume, on Apache's", |stage| {
+        members::handed_over(stage, Apache, Player::Java)
+    }),
+    long("dead-ours", "what we fail too often is a dead letter at our broker", |stage| {
+        members::dead_letters(stage, Ours, Ours, &[])
+    }),
+    long("dead-java", "what Java fails too often is a dead letter at our broker", |stage| {
+        members::dead_letters(stage, Ours, Apache, &[])
+    }),
+    long("dead-apache", "what we fail too often is a dead letter at Apache's broker", |stage| {
+        members::dead_letters(stage, Apache, Ours, &[])
+    }),
+    long("dead-orderly-ours", "the same in ordered consumption, at our broker", |stage| {
+        members::dead_letters(stage, Ours, Ours, &["--orderly"])
+    }),
+    long("dead-orderly-java", "the same in Java's ordered consumption, at our broker", |stage| {
+        members::dead_letters(stage, Ours, Apache, &["--orderly"])
+    }),
+    long("dead-orderly-apache", "the same in our ordered consumption, at Apache's", |stage| {
+        members::dead_letters(stage, Apache, Ours, &["--orderly"])
+    }),
+    long("watched", "operators look at and reset a group of Java and us on our broker", |stage| {
+        watched::group(stage, Ours)
+    }),
+    long("watched-apache", "the same on Apache's broker", |stage| watched::group(stage, Apache)),
+    long("go", "the Go client sends, consumes, fails and shares a group with us", |stage| {
+        members::foreign(stage, Player::Go)
+    }),
+    long("python", "the Python client (on the C++ client) does the same", |stage| {
+        members::foreign(stage, Player::Python)
     }),
     quick("admin", "the Java admin client on our servers", admin::verbs),
     quick("mqadmin", "Apache's command line on our servers", mqadmin::command_line),

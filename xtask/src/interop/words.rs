@@ -109,6 +109,23 @@ pub(super) fn expect_in_order(got: &[Got]) -> Result<()> {
     Ok(())
 }
 
+/// Whoever of a group got a message, all before it in its queue had come to somebody. Repetitions are allowed.
+pub(super) fn expect_no_leap(got: impl IntoIterator<Item = Got>) -> Result<()> {
+    let mut all: Vec<Got> = got.into_iter().collect();
+    all.sort_by_key(|one| one.at);
+    let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
+    for one in all {
+        let (queue, offset) = one.place;
+        let end = ends.entry(queue).or_default();
+        ensure!(
+            offset <= *end,
+            "queue {queue}: {offset} came when only those below {end} had come"
+        );
+        *end = (*end).max(offset + 1);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,5 +171,11 @@ mod tests {
             .is_ok()
         );
         assert!(expect_in_order(&got(&lines("GOT 0 0 0 T a\nGOT 0 2 0 T b"))).is_err());
+    }
+
+    #[test]
+    fn a_leap_is_noticed_and_a_repetition_is_none() {
+        assert!(expect_no_leap(got(&lines("GOT 0 0 0 T a\nGOT 0 1 0 T b\nGOT 0 0 0 T a"))).is_ok());
+        assert!(expect_no_leap(got(&lines("GOT 0 0 0 T a\nGOT 0 2 0 T c"))).is_err());
     }
 }
