@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: the criterion benchmarks, by the name of the crate's folder.
 
+pub(crate) mod consumer;
+
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -20,6 +22,7 @@ pub(crate) struct Arguments {
 enum Measured {
     Store,
     Remoting,
+    Consumer,
 }
 
 impl Measured {
@@ -27,6 +30,7 @@ impl Measured {
         match self {
             Self::Store => "rmq-store",
             Self::Remoting => "rmq-remoting",
+            Self::Consumer => "rmq-client-push",
         }
     }
 }

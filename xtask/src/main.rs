@@ -51,6 +51,8 @@ enum Verb {
     Torture(torture::Arguments),
     /// Run the benchmarks of one crate, or of all that have some
     Bench(bench::Arguments),
+    /// Race our push consumer against Java's on one broker of ours
+    BenchConsumer(bench::consumer::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Verb::Tidy(arguments) => tidy::run(&arguments),
         Verb::Torture(arguments) => torture::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::BenchConsumer(arguments) => bench::consumer::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

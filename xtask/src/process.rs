@@ -75,6 +75,11 @@ impl Running {
         &self.name
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn log(&self) -> &Path {
         &self.log
     }

@@ -1,4 +1,3 @@
-import java.lang.reflect.Method;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -11,6 +10,7 @@ import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
 
 /**
  * A push consumer that prints `READY` once started, `ASSIGNED topic [broker:queue,...]` whenever its queues change,
@@ -31,9 +31,7 @@ public final class PushConsume {
         consumer.setConsumeThreadMin(options.number("threads", 4));
         consumer.setConsumeThreadMax(options.number("threads", 4));
         consumer.setMaxReconsumeTimes(options.number("max-reconsume", -1));
-        if (options.on("broadcast")) {
-            broadcast(consumer);
-        }
+        consumer.setMessageModel(options.on("broadcast") ? MessageModel.BROADCASTING : MessageModel.CLUSTERING);
         consumer.setMessageQueueListener((topic, all, mine) -> Options.say("ASSIGNED " + topic + " " + queues(mine)));
         if (options.on("sql")) {
             consumer.subscribe(options.need("topic"), MessageSelector.bySql(options.need("sql")));
@@ -57,15 +55,6 @@ public final class PushConsume {
             // Standard input carries nothing; only its end counts.
         }
         System.exit(0);
-    }
-
-    /** The class of the model lies in another package in 4.9. */
-    private static void broadcast(DefaultMQPushConsumer consumer) throws ReflectiveOperationException {
-        for (Method method : DefaultMQPushConsumer.class.getMethods()) {
-            if (method.getName().equals("setMessageModel")) {
-                method.invoke(consumer, method.getParameterTypes()[0].getField("BROADCASTING").get(null));
-            }
-        }
     }
 
     private static String queues(Set<org.apache.rocketmq.common.message.MessageQueue> queues) {

@@ -12,12 +12,13 @@ use crate::workspace;
 /// The last release of the client before version 5.
 const OLD_VERSION: &str = "4.9.8";
 
-/// A driver on the old Java client.
-pub(super) fn old_java(class: &str, home: &Path) -> Result<Command> {
+/// `produce` or `consume` on the old Java client.
+pub(super) fn old_java(act: &str, home: &Path) -> Result<Command> {
+    let class = if act == "produce" { "Produce" } else { "OldPushConsume" };
     let jars = Jars::fetch_client(OLD_VERSION)?;
     let classes = workspace::target().join("interop/classes").join(OLD_VERSION);
     if !classes.join(class).with_extension("class").exists() {
-        jars.compile_drivers(&classes, &["Produce", "PushConsume"])?;
+        jars.compile_drivers(&classes, &["Produce", "OldPushConsume"])?;
     }
     let mut java = jars.java(home, 256, &classes);
     java.arg(class);

@@ -196,7 +196,7 @@ impl Stage<'_> {
         let mut command: Command = match player {
             Player::Ours => self.house.example(act),
             Player::Java => self.house.driver(class, &home, binary),
-            Player::OldJava => foreign::old_java(class, &home)?,
+            Player::OldJava => foreign::old_java(act, &home)?,
             Player::Go => foreign::go(act)?,
             Player::Python => foreign::python(act)?,
         };

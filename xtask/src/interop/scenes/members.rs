@@ -14,7 +14,8 @@ const GROUP: &str = "members";
 const QUEUES: usize = 8;
 /// Both sides rebalance every 20 s if no message from the broker wakes them before.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-const WITHIN: Duration = Duration::from_secs(60);
+/// The lock of an ordered queue outlives a killed member by a minute.
+const WITHIN: Duration = Duration::from_secs(120);
 
 /// What happens to a group.
 #[derive(Clone, Copy, Debug)]
