@@ -34,7 +34,7 @@ pub(super) fn go(program: &str) -> Result<Command> {
             .current_dir(workspace::root().join("xtask/interop/go"))
             .arg("build")
             .arg("-o")
-            .arg(&folder)
+            .arg(folder.join(program))
             .arg(format!("./{program}")),
     )?;
     Ok(Command::new(folder.join(program)))
