@@ -187,14 +187,22 @@ impl Count {
         }
     }
 
-    /// The time that so many messages take from now on.
-    async fn time(&self, messages: u64) -> Duration {
-        let begun = Instant::now();
+    /// Begins to wait for so many more messages.
+    fn expect(&self, messages: u64) -> Instant {
         self.mark.store(self.come.load(Ordering::Acquire) + messages, Ordering::Release);
+        Instant::now()
+    }
+
+    /// How long they took.
+    async fn since(&self, begun: Instant) -> Duration {
         while self.come.load(Ordering::Acquire) < self.mark.load(Ordering::Acquire) {
             self.reached.notified().await;
         }
         begun.elapsed()
+    }
+
+    async fn time(&self, messages: u64) -> Duration {
+        self.since(self.expect(messages)).await
     }
 }
 
@@ -291,9 +299,9 @@ fn waiting(criterion: &mut Criterion) {
     let one = async || {
         pulled.notified().await;
         let go = held.lock().take().unwrap();
-        let time = count.time(1);
+        let begun = count.expect(1);
         go.send(()).unwrap();
-        time.await
+        count.since(begun).await
     };
     criterion.bench_function("waiting", |bencher| {
         bencher.iter_custom(|messages| {
