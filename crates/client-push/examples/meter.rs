@@ -7,7 +7,7 @@
 //! LAST                        the last one has come
 //! ```
 //!
-//! With `--delay` a body begins with the nanoseconds since 1970 at which it was sent, and a space.
+//! It ends with its standard input. With `--delay` a body begins with the nanoseconds since 1970 at which it was sent, and a space.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -121,6 +121,9 @@ async fn main() -> anyhow::Result<()> {
         meter.tell_delays();
     }
     say("LAST");
+    // Whoever measures reads our processor time now.
+    let end = std::io::stdin().lines().next();
+    drop(end);
     consumer.shutdown(Duration::from_secs(10)).await;
     Ok(())
 }

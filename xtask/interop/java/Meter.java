@@ -46,6 +46,7 @@ public final class Meter {
             Options.say("DELAY " + delays[(delays.length - 1) / 2] + " " + delays[(delays.length - 1) * 99 / 100] + " " + delays[delays.length - 1]);
         }
         Options.say("LAST");
+        System.in.read(); // whoever measures reads our processor time now
         consumer.shutdown();
         System.exit(0);
     }

@@ -149,7 +149,7 @@ impl<'a> Ground<'a> {
                 java
             }
         };
-        command.args(["--group", group, "--topic", topic]).args(options);
+        command.args(["--group", group, "--topic", topic]).args(options).stdin(Stdio::piped());
         let log = self.folder.join(format!("{group}.out"));
         Running::start(&format!("{side:?}"), command, &log, |_| {})
     }
