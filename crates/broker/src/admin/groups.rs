@@ -17,6 +17,7 @@ use crate::config::Live;
 use crate::document::Document;
 use crate::group_table::{GroupTable, UpdateError};
 use crate::offset_table::OffsetTable;
+use crate::pop::order::OrderTable;
 use crate::processor::offset::{answer, read};
 use crate::queue_lock::LockTable;
 use crate::reply;
@@ -31,6 +32,7 @@ pub(crate) struct GroupAdmin {
     pub(crate) offsets: Arc<OffsetTable>,
     pub(crate) locks: Arc<LockTable>,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) orders: Arc<OrderTable>,
     /// Deletes the retry topic of a deleted group.
     pub(crate) topic_admin: Arc<TopicAdmin>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -86,6 +88,7 @@ impl GroupAdmin {
         self.offsets.forget_group(&group);
         self.locks.forget_group(&group);
         self.stats.forget_group(&group);
+        self.orders.forget_group(&group);
         let retry = name::retry_topic(&group);
         let forget = self.topics.find(&retry).map(|_| self.topic_admin.forget(&retry));
         let saved = change.map(|change| self.groups.changes().saved(change));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rmq_message::{Timestamp, name};
+use rmq_message::{CompactString, Timestamp, name};
 use rmq_remoting::protocol::register::DataVersion;
 use rmq_remoting::protocol::topic::{
     AllTopicConfigs, AllTopicConfigsResponse, CreateTopic, CreateTopics, DeleteTopic,
@@ -17,6 +17,8 @@ use crate::append::SAVE_WAIT;
 use crate::document::Document;
 use crate::hold::HoldService;
 use crate::offset_table::OffsetTable;
+use crate::pop::order::OrderTable;
+use crate::pop::receipt::Kind;
 use crate::processor::offset::{answer, read};
 use crate::queue_lock::LockTable;
 use crate::registrar::Publication;
@@ -33,6 +35,7 @@ pub(crate) struct TopicAdmin {
     pub(crate) admin: Arc<dyn StoreAdmin>,
     pub(crate) publication: Arc<Publication>,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) orders: Arc<OrderTable>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
 }
@@ -115,13 +118,31 @@ impl TopicAdmin {
         if self.topics.is_system(&topic) {
             return Reply::Now(reply::system_topic(&topic));
         }
-        let forget = self.forget(&topic);
+        let mut gone = self.pop_retries(&topic);
+        gone.push(topic);
+        let forgets: Vec<_> = gone.iter().map(|topic| self.forget(topic)).collect();
         Reply::Later(Box::pin(async move {
-            match forget.await {
-                Ok(()) => Response::ok(),
-                Err(refused) => refused,
+            for forget in forgets {
+                if let Err(refused) = forget.await {
+                    return refused;
+                }
             }
+            Response::ok()
         }))
+    }
+
+    /// The topics that hold what groups popped of this one and did not acknowledge.
+    fn pop_retries(&self, topic: &str) -> Vec<CompactString> {
+        let groups = self.offsets.groups_of(topic);
+        let names = groups
+            .iter()
+            .flat_map(|group| [Kind::RetryV1, Kind::RetryV2].map(|kind| kind.topic(topic, group)));
+        // By the older form of these names one may be the ordinary retry topic of another group.
+        let is_of_group = |topic: &str| {
+            let group = topic.strip_prefix(name::RETRY_PREFIX).unwrap_or(topic);
+            !self.offsets.topics_of(group).is_empty()
+        };
+        names.filter(|name| self.topics.find(name).is_some() && !is_of_group(name)).collect()
     }
 
     /// Takes a topic out of every table at once; its queues are gone when the future is done.
@@ -133,6 +154,7 @@ impl TopicAdmin {
         self.offsets.forget_topic(topic);
         self.locks.forget_topic(topic);
         self.stats.forget_topic(topic);
+        self.orders.forget_topic(topic);
         self.holds.wake_topic(topic);
         let saved = change.map(|change| self.topics.changes().saved(change));
         let (admin, tasks) = (Arc::clone(&self.admin), self.tasks.clone());

@@ -120,6 +120,7 @@ fn topics(p: &Parts) -> TopicAdmin {
         admin: Arc::clone(&p.store_admin),
         publication: Arc::clone(&p.publication),
         stats: Arc::clone(&p.stats),
+        orders: Arc::clone(&p.pop.orders),
         clock: p.clock(),
         tasks: p.tasks.clone(),
     }
@@ -133,6 +134,7 @@ fn groups(p: &Parts, topic_admin: &Arc<TopicAdmin>) -> GroupAdmin {
         offsets: Arc::clone(&p.offsets),
         locks: Arc::clone(&p.locks),
         stats: Arc::clone(&p.stats),
+        orders: Arc::clone(&p.pop.orders),
         topic_admin: Arc::clone(topic_admin),
         clock: p.clock(),
     }

@@ -245,6 +245,25 @@ impl OrderTable {
         self.changes.note_quietly();
     }
 
+    /// Forgets a topic (INV-35).
+    pub(crate) fn forget_topic(&self, topic: &str) {
+        self.forget(|known, _| known == topic);
+    }
+
+    /// Forgets a group (INV-35).
+    pub(crate) fn forget_group(&self, group: &str) {
+        self.forget(|_, known| known == group);
+    }
+
+    fn forget(&self, goes: impl Fn(&str, &str) -> bool) {
+        let mut rows = self.rows.lock();
+        rows.batches
+            .retain(|key, _| !key.split_once('@').is_some_and(|(topic, group)| goes(topic, group)));
+        rows.count = rows.batches.values().map(BTreeMap::len).sum();
+        drop(rows);
+        self.changes.note_quietly();
+    }
+
     /// Forgets batches of which nothing was heard for a day.
     pub(crate) fn expire(&self, now: Timestamp) {
         let mut rows = self.rows.lock();

@@ -7,15 +7,16 @@ use rmq_remoting::protocol::cluster::{GetBrokerConfig, UpdateBrokerConfig};
 use rmq_remoting::protocol::group::{
     AllGroupConfigs, DeleteGroup, GetGroupConfig, GroupForbidden, SubscriptionGroupConfig,
 };
+use rmq_remoting::protocol::lock::LockQueues;
 use rmq_remoting::protocol::offset::{AllConsumerOffsets, QueryConsumerOffset};
 use rmq_remoting::protocol::query::QueryMessage;
 use rmq_remoting::protocol::queue::{QueryCorrection, QueryQueue, QueryTimeSpan};
 use rmq_remoting::protocol::stats::{
     BrokerRuntime, GetAllConsumeStats, GetConsumeStats, GetReplicaStatus, GetTopicStats,
-    WhoConsumes,
+    ViewBrokerStats, WhoConsumes,
 };
 use rmq_remoting::protocol::topic::{
-    BrokerSystemTopics, CreateTopics, GetTopicConfig, TopicConfig, TopicsByConsumer,
+    BrokerSystemTopics, CreateTopics, DeleteTopic, GetTopicConfig, TopicConfig, TopicsByConsumer,
 };
 use rmq_remoting::{RemotingCommand, TypedRequest, request_code, response_code};
 
@@ -320,5 +321,34 @@ async fn a_changed_setting_is_in_the_settings_file_before_it_is_in_effect() {
     assert_eq!(unsaved.code, response_code::SYSTEM_ERROR, "{}", unsaved.remark());
     let (_, shown) = fixture.call(&GetBrokerConfig).await;
     assert!(String::from_utf8(shown.to_vec()).unwrap().contains("longPollingEnable=false\n"));
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_topic_is_forgotten_and_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    with_a_group(&fixture).await;
+    let queue = MessageQueue::new("Orders", "broker-a", 0);
+    let lock = |client: &str| LockQueues {
+        client_id: client.into(),
+        consumer_group: "GC".into(),
+        mq_set: vec![queue.clone()],
+        ..LockQueues::default()
+    };
+    let locked = fixture.call(&lock("first")).await;
+    assert_eq!(locked.lock_ok_mq_set.len(), 1);
+
+    fixture.call(&DeleteTopic { topic: "Orders".into() }).await;
+    let gone = GetTopicConfig { topic: "Orders".into(), lo: None }.to_command();
+    assert_eq!(fixture.ask(gone).await.code, response_code::TOPIC_NOT_EXIST);
+    assert!(fixture.call(&AllConsumerOffsets).await.offset_table.is_empty());
+    let stats = ViewBrokerStats { stats_name: "TOPIC_PUT_NUMS".into(), stats_key: "Orders".into() };
+    assert_eq!(fixture.ask(stats.to_command()).await.code, response_code::SYSTEM_ERROR);
+
+    // What comes now under that name has nothing to do with what was.
+    assert_eq!(fixture.send("Orders", "anew", "").await.field("queueOffset"), Some("0"));
+    assert_eq!(bodies(&fixture.pull("Orders", 0, 0).await), ["anew"]);
+    assert_eq!(fixture.call(&lock("second")).await.lock_ok_mq_set.len(), 1);
     fixture.stop().await;
 }
