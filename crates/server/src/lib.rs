@@ -11,6 +11,7 @@
 //! | `registration` | sees the broker register |
 //! | [`running`] | what both have in common |
 //! | [`signals`] | the wish to stop |
+//! | [`store_tool`] | `rmq-server store`: a look at a store directory from outside |
 
 pub mod args;
 pub mod broker;
@@ -21,6 +22,7 @@ mod registration;
 pub mod running;
 pub mod settings;
 pub mod signals;
+pub mod store_tool;
 
 pub use broker::{BrokerSettings, start_broker};
 pub use namesrv::start_namesrv;

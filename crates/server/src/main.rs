@@ -1,4 +1,4 @@
-//! `rmq-server namesrv | broker | standalone`: reads the settings, starts the parts, waits for the
+//! `rmq-server namesrv | broker | standalone | store`: reads the settings, starts the parts, waits for the
 //! wish to stop.
 
 use std::fmt::Display;
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use rmq_runtime::World;
-use rmq_server::args::Args;
+use rmq_server::args::{Args, Role};
 use rmq_server::plan::Plan;
 use rmq_server::signals::Signals;
-use rmq_server::{Running, start_broker, start_namesrv};
+use rmq_server::{Running, start_broker, start_namesrv, store_tool};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
@@ -31,6 +31,9 @@ fn main() -> ExitCode {
     let args = Args::parse();
     log();
     let world = World::system();
+    if let Role::Store(command) = &args.role {
+        return store_tool::run(&world, command);
+    }
     let plan = match Plan::new(&world, &args) {
         Ok(plan) => plan,
         Err(error) => return failed(MISUSE, error),

@@ -72,6 +72,8 @@ impl Plan {
             Role::Namesrv(args) => namesrv(world, args),
             Role::Broker(args) => broker(world, args),
             Role::Standalone(args) => standalone(world, args),
+            // Looked at, not run.
+            Role::Store(_) => Ok(Self { namesrv: None, broker: None, without_effect: Vec::new() }),
         }
     }
 }
@@ -136,13 +138,25 @@ fn check_namesrv(
 }
 
 fn read(world: &World, args: &SharedArgs) -> Result<Settings, PlanError> {
+    read_settings(world, args.config.as_deref(), &args.set)
+}
+
+/// Settings of a file and of `--set` flags.
+///
+/// # Errors
+/// The file cannot be read, or something in it or in the flags is malformed.
+pub(crate) fn read_settings(
+    world: &World,
+    config: Option<&Path>,
+    set: &[String],
+) -> Result<Settings, PlanError> {
     let mut settings = Settings::default();
-    if let Some(path) = &args.config {
+    if let Some(path) = config {
         let bytes = world.disk.read(path).map_err(PlanError::File)?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| PlanError::Encoding(path.clone()))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| PlanError::Encoding(path.to_owned()))?;
         settings.add_file(path, text)?;
     }
-    for flag in &args.set {
+    for flag in set {
         settings.add_flag(flag)?;
     }
     Ok(settings)

@@ -17,7 +17,7 @@ use std::path::Path;
 use rmq_message::Timestamp;
 use rmq_runtime::{Disk, OpenMode};
 
-const LEN: u64 = 4096;
+pub(crate) const LEN: u64 = 4096;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Checkpoint {

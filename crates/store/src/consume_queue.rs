@@ -4,6 +4,7 @@
 //! The youngest entries are in RAM, full stretches are written at once and the rest each second;
 //! only entries of visible records are ever written (INV-02).
 
+pub(crate) mod extension;
 mod files;
 mod queue;
 mod search;

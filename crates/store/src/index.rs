@@ -4,7 +4,7 @@
 //! The youngest file is filled in RAM (its slots, and items up to 64 KiB) and is whole on disk only
 //! when full or after a clean stop; after any other end it is made anew from the log.
 
-mod file;
+pub(crate) mod file;
 
 use std::io;
 use std::ops::ControlFlow;
@@ -99,12 +99,20 @@ impl<'a> Keys<'a> {
         found
     }
 
-    fn iter(&self) -> impl Iterator<Item = (KeyKind, &'a str)> {
+    fn into_iter(self) -> impl Iterator<Item = (KeyKind, &'a str)> {
         let keys = self.keys.into_iter().flat_map(|keys| keys.split(' '));
         let keys = self.unique.into_iter().chain(keys).map(|key| (KeyKind::Key, key));
         let all = keys.chain(self.tag.map(|tag| (KeyKind::Tag, tag)));
         all.filter(|(_, key)| !key.is_empty())
     }
+}
+
+/// Hashes under which a record is indexed, in their order.
+pub(crate) fn hashes(record: &RecordView<'_>) -> impl Iterator<Item = u32> {
+    let rolled_back = sys_flag::transaction(record.sys_flag) == sys_flag::TRANSACTION_ROLLBACK;
+    let keys = if rolled_back { Keys::default() } else { Keys::of(record) };
+    let topic = java::hash(record.topic);
+    keys.into_iter().map(move |(kind, key)| hash(topic, kind, key))
 }
 
 impl KeyIndex {
@@ -200,7 +208,7 @@ impl KeyIndex {
         let keys = Keys::of(record);
         let topic = java::hash(record.topic);
         let half_done = last_at == Some(at);
-        for (kind, key) in keys.iter() {
+        for (kind, key) in keys.into_iter() {
             let hash = hash(topic, kind, key);
             if half_done && Self::has(&state, hash, at)? {
                 continue;
@@ -312,7 +320,7 @@ impl KeyIndex {
 pub(crate) fn answers(record: &RecordView<'_>, query: &KeyQuery<'_>) -> bool {
     record.topic == query.topic
         && (query.begin..=query.end).contains(&record.store_timestamp)
-        && Keys::of(record).iter().any(|(kind, key)| kind == query.kind && key == query.key)
+        && Keys::of(record).into_iter().any(|(kind, key)| kind == query.kind && key == query.key)
 }
 
 #[cfg(test)]

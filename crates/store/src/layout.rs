@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `commitlog/<20 digits>` | records; the name is the position of the first byte |
 //! | `consumequeue/<topic>/<queue>/<20 digits>` | entries of 20 bytes |
+//! | `consumequeue_ext/<topic>/<queue>/<20 digits>` | units that entries point to |
 //! | `index/<yyyyMMddHHmmssSSS>` | the key index, by local time of creation |
 //! | `checkpoint` | Apache's six numbers |
 //! | `progress` | ours: exact state of everything derived ([`crate::progress`]) |
@@ -40,6 +41,18 @@ impl Layout {
 
     pub(crate) fn batch_consume_queues(&self) -> PathBuf {
         self.root.join("batchconsumequeue")
+    }
+
+    pub(crate) fn queue_extensions(&self) -> PathBuf {
+        self.root.join("consumequeue_ext")
+    }
+
+    pub(crate) fn timer_log(&self) -> PathBuf {
+        self.root.join("timerlog")
+    }
+
+    pub(crate) fn timer_wheel(&self) -> PathBuf {
+        self.root.join("timerwheel")
     }
 
     pub(crate) fn index(&self) -> PathBuf {

@@ -22,6 +22,7 @@
 //! | `checkpoint`, `progress` | how far everything is, Apache's form and ours |
 //! | `recovery` | opening |
 //! | `read` | reading |
+//! | [`inspect`] | looking at a store's files from outside: check, dump |
 //! | `local` | [`LocalStore`]: wiring, background work, stop |
 
 #[macro_use]
@@ -35,6 +36,7 @@ mod consume_queue;
 mod dispatch;
 mod gate;
 mod index;
+pub mod inspect;
 mod layout;
 mod local;
 mod progress;

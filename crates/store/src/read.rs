@@ -15,12 +15,11 @@ use crate::api::{
 use crate::commit_log::CommitLog;
 use crate::commit_log::writer::signed;
 use crate::config::Config;
+use crate::consume_queue::extension::is_address;
 use crate::consume_queue::{Queue, UNIT_LEN, Unit, partition, units};
 use crate::index::{self, KeyIndex};
 use crate::segmented_log::Segment;
 
-/// Entries from this tags code down are not hashes but places in Apache's extension files.
-const EXTENSION_MAX: i64 = i32::MIN as i64 - 1;
 /// What is in memory together.
 const PAGE: u64 = 4096;
 /// Entries that are fetched at once.
@@ -231,7 +230,7 @@ impl Reader<'_> {
                 }
                 last = unit.end();
                 next += 1;
-                if unit.tags_code > EXTENSION_MAX && !filter.admits_entry(unit.tags_code) {
+                if !is_address(unit.tags_code) && !filter.admits_entry(unit.tags_code) {
                     continue;
                 }
                 if !self.waits && unit.physical < hot_from && !cached.covers(self.log, unit)? {

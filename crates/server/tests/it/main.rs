@@ -6,3 +6,4 @@ mod broker;
 mod name_server;
 #[cfg(test)]
 mod program;
+mod store_tool;

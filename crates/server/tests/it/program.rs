@@ -13,6 +13,7 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
@@ -30,6 +31,10 @@ impl Place {
         SystemDisk.write(&path, text.as_bytes()).unwrap();
     }
 
+    pub(crate) fn path(&self, file: &str) -> std::path::PathBuf {
+        self.0.path().join(file)
+    }
+
     pub(crate) fn has(&self, file: &str) -> bool {
         self.0.path().join(file).exists()
     }
@@ -45,7 +50,8 @@ impl Place {
     pub(crate) fn run(&self, words: &[&str]) -> Ended {
         let output = self.command(words).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
-        Ended { status: output.status.code(), stderr }
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        Ended { status: output.status.code(), stdout, stderr }
     }
 
     /// Runs it until it says that it is ready.
@@ -93,7 +99,7 @@ impl Program {
         self.stdout.read_to_string(&mut rest).unwrap();
         let mut stderr = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        Ended { status: self.child.wait().unwrap().code(), stderr }
+        Ended { status: self.child.wait().unwrap().code(), stdout: rest, stderr }
     }
 }
 

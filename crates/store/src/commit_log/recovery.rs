@@ -58,7 +58,7 @@ impl Check {
 }
 
 /// The record that stands at a position.
-fn verify(bytes: &[u8], at: u64, check: Check) -> Result<RecordView<'_>, RecordError> {
+pub(crate) fn verify(bytes: &[u8], at: u64, check: Check) -> Result<RecordView<'_>, RecordError> {
     let record = RecordView::parse(bytes)?;
     if record.physical_offset.0 != at {
         // Left over from another place or time.
@@ -116,7 +116,7 @@ fn rest_of(segment: &Segment, at: u64) -> io::Result<Bytes> {
 }
 
 /// Whether the log goes on in the next file.
-fn ends_file(rest: &[u8], has_next: impl Fn() -> bool) -> bool {
+pub(crate) fn ends_file(rest: &[u8], has_next: impl Fn() -> bool) -> bool {
     match head(rest) {
         Ok(Head::Blank(remaining)) => remaining == rest.len(),
         _ => rest.len() < BLANK_LEN && has_next(),
@@ -188,7 +188,13 @@ fn survey(log: &SegmentedLog, end: u64, check: Check) -> io::Result<Remains> {
 
 /// The first valid record that begins in a stretch of `bytes`, whose first byte has position
 /// `start` in the log.
-fn find_record(bytes: &[u8], from: usize, len: usize, start: u64, check: Check) -> Option<u64> {
+pub(crate) fn find_record(
+    bytes: &[u8],
+    from: usize,
+    len: usize,
+    start: u64,
+    check: Check,
+) -> Option<u64> {
     (from..from + len).find_map(|at| {
         let rest = bytes.get(at..)?;
         // All magics begin alike; most places end here.

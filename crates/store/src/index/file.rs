@@ -27,14 +27,14 @@ const PENDING: usize = 64 << 10;
 const PAGE: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) begin: Timestamp,
-    pub(super) end: Timestamp,
-    pub(super) begin_at: i64,
-    pub(super) end_at: i64,
-    used_slots: i32,
+pub(crate) struct Header {
+    pub(crate) begin: Timestamp,
+    pub(crate) end: Timestamp,
+    pub(crate) begin_at: i64,
+    pub(crate) end_at: i64,
+    pub(crate) used_slots: i32,
     /// Number of the next item; items count from 1.
-    pub(super) next: u32,
+    pub(crate) next: u32,
 }
 
 impl Header {
@@ -44,7 +44,7 @@ impl Header {
         Self { begin: end, end, begin_at: end_at, end_at, used_slots: 0, next: 1 }
     }
 
-    fn decode(bytes: &[u8; 40]) -> Self {
+    pub(crate) fn decode(bytes: &[u8; 40]) -> Self {
         let long = |at: usize| {
             let bytes = bytes.get(at..).and_then(|rest| rest.first_chunk());
             bytes.map_or(0, |bytes| i64::from_be_bytes(*bytes))
@@ -76,14 +76,17 @@ impl Header {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Item {
-    hash: u32,
-    at: i64,
-    seconds: i32,
-    before: u32,
+pub(crate) struct Item {
+    pub(crate) hash: u32,
+    pub(crate) at: i64,
+    pub(crate) seconds: i32,
+    pub(crate) before: u32,
 }
 
 impl Item {
+    /// Bytes of an item.
+    pub(crate) const LEN: usize = ITEM_LEN;
+
     fn encode(self) -> [u8; ITEM_LEN] {
         let mut bytes = [0; ITEM_LEN];
         bytes[..4].copy_from_slice(&self.hash.to_be_bytes());
@@ -93,7 +96,7 @@ impl Item {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (hash, rest) = bytes.split_first_chunk::<4>()?;
         let (at, rest) = rest.split_first_chunk::<8>()?;
         let (seconds, rest) = rest.split_first_chunk::<4>()?;
@@ -108,21 +111,21 @@ impl Item {
 
 /// Slots and items of a file.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Geometry {
-    pub(super) slots: u32,
-    pub(super) items: u32,
+pub(crate) struct Geometry {
+    pub(crate) slots: u32,
+    pub(crate) items: u32,
 }
 
 impl Geometry {
-    pub(super) fn file_len(self) -> u64 {
+    pub(crate) fn file_len(self) -> u64 {
         self.item_at(self.items)
     }
 
-    fn slot_at(slot: u32) -> u64 {
+    pub(crate) fn slot_at(slot: u32) -> u64 {
         HEADER_LEN + SLOT_LEN * u64::from(slot)
     }
 
-    fn item_at(self, number: u32) -> u64 {
+    pub(crate) fn item_at(self, number: u32) -> u64 {
         Self::slot_at(self.slots) + ITEM_LEN as u64 * u64::from(number)
     }
 }

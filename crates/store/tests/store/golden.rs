@@ -15,9 +15,9 @@ use serde_json::Value;
 
 use crate::support::{self, Opened, StatusEnd, tree};
 
-struct Golden {
+pub(crate) struct Golden {
     dir: tempfile::TempDir,
-    expected: Value,
+    pub(crate) expected: Value,
 }
 
 fn octal(field: &[u8]) -> usize {
@@ -53,7 +53,7 @@ fn unpack(archive: &Path, into: &Path) {
     }
 }
 
-fn golden(name: &str) -> Golden {
+pub(crate) fn golden(name: &str) -> Golden {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let dir = tempfile::tempdir().unwrap();
     unpack(&source.join(format!("{name}.tar.gz")), dir.path());
@@ -62,7 +62,7 @@ fn golden(name: &str) -> Golden {
 }
 
 impl Golden {
-    fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("store")
     }
 
@@ -78,7 +78,7 @@ impl Golden {
         support::open(SystemDisk, self.config()).unwrap()
     }
 
-    fn messages(&self) -> &Vec<Value> {
+    pub(crate) fn messages(&self) -> &Vec<Value> {
         self.expected["messages"].as_array().unwrap()
     }
 }

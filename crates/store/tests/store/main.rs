@@ -6,6 +6,7 @@ mod append;
 mod cold;
 mod faults;
 mod golden;
+mod inspect;
 mod memory_disk;
 mod model;
 mod recovery;
