@@ -42,8 +42,14 @@ fn while_it_recovers(round: usize) -> Option<Duration> {
     (round % 3 == 2).then(|| Duration::from_millis(round as u64 * 7 % 60))
 }
 
+#[expect(clippy::print_stdout, reason = "a long run tells how far it is")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
 async fn kill_again_and_again(flush: &str) -> Result<String> {
     let rounds = kills_wanted()?;
+    let told = |text: &str| say(&format!("{flush}: {text}"));
     let mut cluster = cluster(flush).start_processes().await?;
     cluster.create_topic(TOPIC, 4).await?;
     let (client, inbox, load) =
@@ -70,7 +76,7 @@ async fn kill_again_and_again(flush: &str) -> Result<String> {
             down.push(now().since(killed));
             if (round + 1) % TOLD == 0 {
                 let sent = load.history.acknowledged();
-                println!("{flush}: {} of {rounds} kills, {sent} messages acknowledged", round + 1);
+                told(&format!("{} of {rounds} kills, {sent} messages acknowledged", round + 1));
             }
         }
         load.acknowledged_more(100).await?;
@@ -116,12 +122,12 @@ async fn kill_again_and_again(flush: &str) -> Result<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kills_with_synchronous_flush() -> Result<()> {
-    println!("{}", kill_again_and_again("SYNC_FLUSH").await?);
+    say(&kill_again_and_again("SYNC_FLUSH").await?);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kills_with_asynchronous_flush() -> Result<()> {
-    println!("{}", kill_again_and_again("ASYNC_FLUSH").await?);
+    say(&kill_again_and_again("ASYNC_FLUSH").await?);
     Ok(())
 }

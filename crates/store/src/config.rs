@@ -28,6 +28,11 @@ pub struct Config {
     pub mapped_file_size_commit_log: u64,
     /// Bytes of a consume queue file; rounded up to whole entries of 20 bytes.
     pub mapped_file_size_consume_queue: u64,
+    /// Whether tags codes of consume queues go to an extension of theirs, as SQL filters of Apache's
+    /// want it.
+    pub enable_consume_queue_ext: bool,
+    /// Bytes of a file of such an extension.
+    pub mapped_file_size_consume_queue_ext: u64,
     /// When a message is durable.
     pub flush_disk_type: FlushDiskType,
     /// Milliseconds between syncs with `ASYNC_FLUSH`.
@@ -97,6 +102,8 @@ impl Default for Config {
             store_path_root_dir: PathBuf::from("store"),
             mapped_file_size_commit_log: 1 << 30,
             mapped_file_size_consume_queue: 6_000_000,
+            enable_consume_queue_ext: false,
+            mapped_file_size_consume_queue_ext: 48 << 20,
             flush_disk_type: FlushDiskType::Sync,
             flush_interval_commit_log: 500,
             flush_interval_consume_queue: 1000,
@@ -158,6 +165,11 @@ impl Config {
             "must be 20 bytes to 2 GiB",
         )?;
         check(
+            (4096..=1 << 31).contains(&self.mapped_file_size_consume_queue_ext),
+            "mappedFileSizeConsumeQueueExt",
+            "must be 4 KiB to 2 GiB",
+        )?;
+        check(
             (1..=64 << 20).contains(&self.max_message_size),
             "maxMessageSize",
             "must be 1 byte to 64 MiB",
@@ -206,6 +218,11 @@ impl Config {
     /// Entries of a consume queue file.
     pub(crate) fn queue_file_units(&self) -> u64 {
         self.mapped_file_size_consume_queue.div_ceil(20)
+    }
+
+    /// Bytes of a file of consume queue extensions; 0 when none are written.
+    pub(crate) fn extension_file_len(&self) -> u64 {
+        if self.enable_consume_queue_ext { self.mapped_file_size_consume_queue_ext } else { 0 }
     }
 
     /// Bytes behind the log's end that are taken to be in memory.

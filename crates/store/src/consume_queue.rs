@@ -5,12 +5,14 @@
 //! only entries of visible records are ever written (INV-02).
 
 pub(crate) mod extension;
+mod extension_files;
 mod files;
 mod queue;
 mod search;
 mod table;
 mod unit;
 
+pub(crate) use extension_files::ExtensionContext;
 pub(crate) use queue::{Applied, Queue};
 pub(crate) use search::partition;
 pub(crate) use table::QueueTable;

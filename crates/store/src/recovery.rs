@@ -19,7 +19,7 @@ use crate::checkpoint::Checkpoint;
 use crate::commit_log::recovery::{self, Check, Scanned};
 use crate::commit_log::{CommitLog, Recovered};
 use crate::config::Config;
-use crate::consume_queue::{Applied, Queue, QueueTable, Unit, partition};
+use crate::consume_queue::{Applied, ExtensionContext, Queue, QueueTable, Unit, partition};
 use crate::dispatch::{DelayLevels, entry};
 use crate::index::{KeyIndex, Vouched};
 use crate::layout::Layout;
@@ -65,6 +65,12 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
         Arc::clone(disk),
         layout.consume_queues(),
         config.queue_file_units(),
+        ExtensionContext {
+            dir: layout.queue_extensions(),
+            file_len: config.extension_file_len(),
+            log_dir: layout.commit_log(),
+            log_file_len: config.mapped_file_size_commit_log,
+        },
         batch_topics.into_iter().map(|entry| entry.name).collect(),
     ));
     let delays = DelayLevels(config.delay_levels().unwrap_or_default());

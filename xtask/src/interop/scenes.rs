@@ -5,6 +5,7 @@ mod exchange;
 mod group;
 mod members;
 mod mqadmin;
+mod relay;
 mod retry;
 mod store;
 mod transaction;
@@ -226,6 +227,16 @@ pub(super) const SCENES: &[Scene] = &[
     long("store-killed", "the same after kill -9", |stage| {
         store::handed_over(stage, store::End::Killed)
     }),
+    long(
+        "store-relay",
+        "one store goes back and forth three times, stopped and killed, while old files go",
+        relay::back_and_forth,
+    ),
+    long(
+        "store-relay-ext",
+        "the same with consume queue extensions, and consumers that want one tag",
+        relay::with_extensions,
+    ),
     long(
         "kill-mid-load",
         "our broker is killed under a Java producer; nothing confirmed is lost",

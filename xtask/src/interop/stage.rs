@@ -122,12 +122,24 @@ impl<'h> Stage<'h> {
         name: &str,
         store: &Path,
     ) -> Result<Broker> {
+        self.broker_with(side, name_server, name, store, "")
+    }
+
+    /// The same with further lines of settings.
+    pub(super) fn broker_with(
+        &mut self,
+        side: Side,
+        name_server: &NameServer,
+        name: &str,
+        store: &Path,
+        lines: &str,
+    ) -> Result<Broker> {
         let side = self.house.cast(side);
         let home = self.dressing_room(name)?;
         fs::create_dir_all(store)?;
         let port = self.ports.take()?;
         let mut conf = format!(
-            "brokerName={name}\nlistenPort={port}\nnamesrvAddr={}\nstorePathRootDir={}\n{COMMON_LINES}",
+            "brokerName={name}\nlistenPort={port}\nnamesrvAddr={}\nstorePathRootDir={}\n{COMMON_LINES}{lines}",
             name_server.address,
             store.display()
         );

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use rmq_runtime::{Disk, DiskFile, OpenMode};
 
+use super::extension_files::{ExtensionContext, ExtensionFiles};
 use super::queue::Queue;
 use super::unit::{UNIT_LEN, Unit, units};
 use crate::layout;
@@ -30,6 +31,8 @@ pub(crate) struct QueueFiles {
     unsynced: Vec<u64>,
     /// Whether directories were made since the last sync.
     fresh: bool,
+    /// What entries stand for when their tags code is an address.
+    extension: ExtensionFiles,
     /// The topic was deleted: nothing may be written any more.
     pub(crate) gone: bool,
 }
@@ -41,6 +44,7 @@ pub(crate) struct FileContext {
     pub(crate) dir: PathBuf,
     /// Bytes of a file.
     pub(crate) file_len: u64,
+    pub(crate) extension: ExtensionContext,
     /// Queues that have files open, the oldest first.
     pub(crate) open: Mutex<VecDeque<Weak<Queue>>>,
 }
@@ -80,6 +84,7 @@ impl QueueFiles {
     fn close(&mut self) {
         self.writing = None;
         self.reading = None;
+        self.extension.close();
     }
 
     fn path(context: &FileContext, queue: &Queue, start: u64) -> PathBuf {
@@ -129,8 +134,21 @@ impl QueueFiles {
     }
 
     /// Reads up to `into.len()` bytes of entries from a position on, within one file. 0 when no
-    /// file has the position.
+    /// file has the position. Addresses are looked up in the queue's extension.
     pub(crate) fn read(
+        &mut self,
+        context: &FileContext,
+        queue: &Arc<Queue>,
+        position: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        let len = self.read_raw(context, queue, position, into)?;
+        let read = into.get_mut(..len).unwrap_or_default();
+        self.extension.resolve(&*context.disk, &context.extension, &queue.key, read)?;
+        Ok(len)
+    }
+
+    fn read_raw(
         &mut self,
         context: &FileContext,
         queue: &Arc<Queue>,
@@ -167,7 +185,13 @@ impl QueueFiles {
         } else {
             self.create(context, queue, start, position)?
         };
-        file.write_at(position - start, bytes)?;
+        if context.extension.file_len == 0 {
+            file.write_at(position - start, bytes)?;
+        } else {
+            let mut bytes = bytes.to_vec();
+            self.extension.extend(&*context.disk, &context.extension, &queue.key, &mut bytes)?;
+            file.write_at(position - start, &bytes)?;
+        }
         self.writing = Some((start, file));
         if !self.unsynced.contains(&start) {
             self.unsynced.push(start);
@@ -207,6 +231,7 @@ impl QueueFiles {
 
     /// Makes all that was written durable.
     pub(crate) fn sync(&mut self, context: &FileContext, queue: &Arc<Queue>) -> io::Result<()> {
+        self.extension.sync(&*context.disk)?;
         while let Some(start) = self.unsynced.last().copied() {
             self.open(context, queue, start)?.sync()?;
             self.unsynced.pop();
@@ -278,7 +303,7 @@ impl QueueFiles {
             let file_end = start + context.file_len;
             let mut position = if index < close_from { file_end - UNIT } else { start };
             while position < file_end {
-                let len = self.read(context, queue, position, &mut chunk)?;
+                let len = self.read_raw(context, queue, position, &mut chunk)?;
                 let mut seen = 0;
                 for unit in units(chunk.get(..len).unwrap_or_default()) {
                     // Positions in the log only grow along a queue.
@@ -345,6 +370,7 @@ impl QueueFiles {
         self.close();
         self.starts.clear();
         self.unsynced.clear();
+        self.extension.remove(&*context.disk, &context.extension, &queue.key)?;
         context.disk.remove_dir(&layout::queue_dir(&context.dir, &queue.key))
     }
 
@@ -359,11 +385,14 @@ impl QueueFiles {
             return Ok(false);
         };
         let mut bytes = [0; UNIT_LEN];
-        self.read(context, queue, start + context.file_len - UNIT_LEN as u64, &mut bytes)?;
+        let last = start + context.file_len - UNIT_LEN as u64;
+        self.read_raw(context, queue, last, &mut bytes)?;
         if Unit::decode(&bytes).is_some_and(|unit| unit.physical >= log_min) {
             return Ok(false);
         }
         self.close();
+        let gone = Unit::decode(&bytes).map_or(0, |unit| unit.tags_code);
+        self.extension.expire(&*context.disk, &context.extension, &queue.key, gone)?;
         self.starts.pop_front();
         self.unsynced.retain(|unsynced| *unsynced != start);
         let path = Self::path(context, queue, start);

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use rmq_message::{CompactString, name};
 use rmq_runtime::Disk;
 
+use super::extension_files::ExtensionContext;
 use super::files::FileContext;
 use super::queue::{Applied, Queue};
 use super::unit::{UNIT_LEN, Unit};
@@ -42,11 +43,18 @@ impl QueueTable {
         disk: Arc<dyn Disk>,
         dir: PathBuf,
         units_per_file: u64,
+        extension: ExtensionContext,
         batch_topics: HashSet<String>,
     ) -> Self {
         let file_len = units_per_file * UNIT_LEN as u64;
         Self {
-            context: FileContext { disk, dir, file_len, open: Mutex::new(VecDeque::new()) },
+            context: FileContext {
+                disk,
+                dir,
+                file_len,
+                extension,
+                open: Mutex::new(VecDeque::new()),
+            },
             by_key: RwLock::default(),
             turns: Mutex::default(),
             turn: Mutex::default(),
@@ -216,7 +224,9 @@ impl QueueTable {
         }
         match forgotten.first() {
             Some(queue) => {
-                self.context.disk.remove_dir(&self.context.dir.join(queue.key.topic.as_str()))
+                let FileContext { disk, dir, extension, .. } = &self.context;
+                disk.remove_dir(&extension.dir.join(queue.key.topic.as_str()))?;
+                disk.remove_dir(&dir.join(queue.key.topic.as_str()))
             }
             None => Ok(()),
         }

@@ -111,7 +111,8 @@ fn check_progress(
         let key = known.key();
         let end = ends.get(&key).copied().unwrap_or(0);
         // Empty queues whose files went with their records are brought back from here.
-        if end < known.end && !(known.min == known.end && !ends.contains_key(&key)) {
+        let went = known.min == known.end && !ends.contains_key(&key);
+        if end < known.end && !went {
             let text = format!("entries up to {} had been synced, {end} are there", known.end);
             let next = "the next start builds the queue again from the log";
             report.add(Finding::damage(&path, text, next).queue(&key));

@@ -257,6 +257,78 @@ async fn extensions_of_apache_do_not_disturb() {
 }
 
 #[tokio::test]
+async fn extensions_of_apache_are_resolved_for_filters() {
+    let golden = golden("extra");
+    let opened = golden.open();
+    let units = golden.expected["consumequeue_ext"].as_object().unwrap();
+    assert!(!units.is_empty());
+    for (name, expected) in units {
+        let (topic, queue) = name.rsplit_once('/').unwrap();
+        let expected = &expected["units[at,size,tagsCode,storeTime,bitmap]"];
+        let expected: Vec<_> =
+            expected.as_array().unwrap().iter().map(|unit| int(&unit[2])).collect();
+        let queue = QueueKey::new(topic, queue.parse().unwrap());
+        assert_eq!(codes(&opened, &queue), expected, "{queue}");
+    }
+    opened.stop().await;
+}
+
+/// The tags codes that filters see in a queue.
+fn codes(opened: &Opened, queue: &QueueKey) -> Vec<i64> {
+    let range = opened.store.offsets(queue);
+    let codes = Codes::default();
+    let mut offset = range.start;
+    while offset < range.end {
+        let request = ReadRequest { queue, offset, count_max: 32, bytes_max: usize::MAX };
+        offset = opened.store.read(&request, &codes).unwrap().next_offset;
+    }
+    codes.0.into_inner()
+}
+
+#[tokio::test]
+async fn written_extensions_are_read_after_any_end_and_go_with_their_queues() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        enable_consume_queue_ext: true,
+        mapped_file_size_consume_queue_ext: 4096,
+        ..support::config(dir.path())
+    };
+    let open = || support::open(SystemDisk, config.clone()).unwrap();
+    let queue = QueueKey::new("A", 0);
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        let opened = open();
+        assert_eq!(codes(&opened, &queue), expected);
+        for n in 0..250 {
+            let tag = format!("t{round}-{n}");
+            let text = format!("TAGS\u{1}{tag}\u{2}");
+            opened.store.append(&queue, &[support::with_properties(b"x", &text)]).unwrap();
+            opened.store.settle().unwrap();
+            expected.push(i64::from(rmq_message::java::hash(&tag)));
+        }
+        assert_eq!(codes(&opened, &queue), expected);
+        if round == 1 { opened.abandon().await } else { opened.stop().await }
+    }
+    let known =
+        rmq_store::inspect::Known { index_slots: 200, index_items: 400, ..Default::default() };
+    let report = rmq_store::inspect::check(&SystemDisk, dir.path(), &known, &mut |_| {}).unwrap();
+    assert_eq!(report.findings, []);
+    assert_eq!(report.counts.extension_units, 750);
+    // 204 units and the mark of the end fit into a file.
+    let files = tree(&dir.path().join("consumequeue_ext/A/0"));
+    assert!(files.len() >= 4);
+    assert_eq!(files[0].1[4080..4082], [0xFF, 0xFF]);
+
+    // Entries that are built again get units of their own.
+    std::fs::remove_dir_all(dir.path().join("consumequeue/A")).unwrap();
+    let opened = open();
+    assert_eq!(codes(&opened, &queue), expected);
+    opened.store.delete_topic("A").unwrap();
+    assert!(tree(&dir.path().join("consumequeue_ext")).is_empty());
+    opened.stop().await;
+}
+
+#[tokio::test]
 async fn our_own_queue_entries_are_those_that_recovery_builds() {
     let dir = tempfile::tempdir().unwrap();
     let opened = support::open_at(dir.path());

@@ -429,7 +429,7 @@ fn records_queues_and_items_are_shown() {
     let expected: Vec<_> =
         golden.messages().iter().map(|it| it["physicalOffset"].as_i64()).collect();
     assert_eq!(shown.iter().map(|(at, _)| Some(*at)).collect::<Vec<_>>(), expected);
-    let from = shown[100].0 as u64;
+    let from = u64::try_from(shown[100].0).unwrap();
     let mut rest = 0;
     inspect::records(&SystemDisk, &root, from, &mut |_| {
         rest += 1;
@@ -444,7 +444,7 @@ fn records_queues_and_items_are_shown() {
         golden.expected["consumequeue"]["StoreA/0"]["entries[index,physicalOffset,size,tagsCode]"]
             .as_array()
             .unwrap();
-    assert_eq!((first.max_offset as usize, first.min_offset, first.files), (entries.len(), 0, 2));
+    assert_eq!((first.max_offset, first.min_offset, first.files), (entries.len() as u64, 0, 2));
 
     let mut items = 0;
     inspect::index_items(&SystemDisk, &root, &known(), &mut |item| {

@@ -15,14 +15,14 @@ const WITHIN: Duration = Duration::from_secs(60);
 const TOPIC: &str = "Store";
 
 /// How the first broker leaves the store.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum End {
     Stopped,
     Killed,
 }
 
 impl End {
-    fn of(self, broker: Broker) -> Result<Broker> {
+    pub(super) fn of(self, broker: Broker) -> Result<Broker> {
         match self {
             Self::Stopped => broker.stop(),
             Self::Killed => Ok(broker.kill()),
