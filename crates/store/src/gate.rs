@@ -14,6 +14,8 @@ struct Reasons {
     fault: Option<Arc<str>>,
     /// Consume queues cannot be written at the moment.
     queues: Option<Arc<str>>,
+    /// Work stands still at the moment.
+    still: Option<Arc<str>>,
     /// The disk is full at the moment.
     full: Option<PathBuf>,
     stopped: bool,
@@ -31,7 +33,8 @@ impl Gate {
             return Ok(());
         }
         let reasons = self.reasons.lock();
-        if let Some(reason) = reasons.fault.as_ref().or(reasons.queues.as_ref()) {
+        let reason = [&reasons.fault, &reasons.queues, &reasons.still].into_iter().flatten().next();
+        if let Some(reason) = reason {
             return Err(AppendError::ReadOnly { reason: Arc::clone(reason) });
         }
         if reasons.stopped {
@@ -48,6 +51,7 @@ impl Gate {
         change(&mut reasons);
         let open = reasons.fault.is_none()
             && reasons.queues.is_none()
+            && reasons.still.is_none()
             && reasons.full.is_none()
             && !reasons.stopped;
         self.closed.store(!open, Ordering::Release);
@@ -70,6 +74,10 @@ impl Gate {
 
     pub(crate) fn set_queues(&self, reason: Option<Arc<str>>) {
         self.change(|reasons| reasons.queues = reason);
+    }
+
+    pub(crate) fn set_still(&self, reason: Option<Arc<str>>) {
+        self.change(|reasons| reasons.still = reason);
     }
 
     pub(crate) fn set_full(&self, path: Option<PathBuf>) {

@@ -4,6 +4,7 @@ mod admin;
 mod background;
 mod chores;
 mod close;
+mod pulse;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -99,6 +100,8 @@ pub struct LocalStore {
     index: Option<KeyIndex>,
     /// Records before it are in the key index.
     indexed: Arc<Watermark>,
+    /// Entries of records before it have been written to consume queues.
+    derived: AtomicU64,
     /// One indexes at a time.
     indexing: Mutex<()>,
     listener: RwLock<Option<Arc<dyn ArrivalListener>>>,
@@ -145,6 +148,7 @@ impl LocalStore {
         disk.write(&layout.abort_bak(), b"")?;
         disk.write(&layout.abort(), std::process::id().to_string().as_bytes())?;
         disk.sync_dir(layout.root())?;
+        let derived = AtomicU64::new(parts.log.visible.get());
         let store = Arc::new(Self {
             config,
             layout,
@@ -153,6 +157,7 @@ impl LocalStore {
             log: parts.log,
             index: parts.index,
             indexed: Watermark::new(parts.indexed),
+            derived,
             indexing: Mutex::new(()),
             listener: RwLock::new(None),
             saved: Mutex::new(Saved { checkpoint: parts.checkpoint, progress: parts.progress }),

@@ -23,8 +23,11 @@ const SHAPE: [&str; 4] = ["--set", "maxHashSlotNum=100", "--set", "maxIndexNum=4
 
 /// A store with 50 messages of topic `A`, stopped.
 async fn filled(place: &Place) {
-    let tasks = Tasks::new("test");
-    let store = LocalStore::open(&World::system(), &tasks, config(place)).unwrap();
+    fill(config(place)).await.expect("a store can be filled");
+}
+
+async fn fill(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    let store = LocalStore::open(&World::system(), &Tasks::new("test"), config)?;
     for n in 0..50 {
         let body = format!("message {n}");
         let properties = format!("KEYS\u{1}k{n}\u{2}TAGS\u{1}red\u{2}");
@@ -42,11 +45,11 @@ async fn filled(place: &Place) {
             properties: properties.as_bytes(),
             tags_code: i64::from(rmq_message::java::hash("red")),
         };
-        let end = store.append(&QueueKey::new("A", n % 2), &[record]).unwrap().end;
-        store.settle().unwrap();
-        store.durable(end).await.unwrap();
+        let end = store.append(&QueueKey::new("A", n % 2), &[record])?.end;
+        store.settle()?;
+        store.durable(end).await?;
     }
-    store.stop().await.unwrap();
+    Ok(store.stop().await?)
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! What the store does by itself: sync, prepare files, write and save derived state, follow the
 //! log into the key index, remove what has expired. Each waits for something to do; a store at rest
-//! costs nothing but the look for expired files.
+//! costs nothing but the look for expired files and that at the [pulse](super::pulse).
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rmq_message::Timestamp;
@@ -50,6 +51,8 @@ impl LocalStore {
         let (store, on) = (Arc::clone(self), stop.clone());
         self.tasks.spawn("watch", OnFailure::Log, store.watch(on));
         let (store, on) = (Arc::clone(self), stop.clone());
+        self.tasks.spawn("pulse", OnFailure::Unhealthy, store.feel_pulse(on));
+        let (store, on) = (Arc::clone(self), stop.clone());
         self.tasks.spawn("prepare", OnFailure::Unhealthy, store.prepare_files(on));
         let (store, on) = (Arc::clone(self), stop.clone());
         self.tasks.spawn("save", OnFailure::Unhealthy, store.save_often(on));
@@ -89,7 +92,7 @@ impl LocalStore {
     }
 
     /// Sleeps; `false` when it is time to stop.
-    async fn rest(&self, wait: Duration, stop: &Stop) -> bool {
+    pub(super) async fn rest(&self, wait: Duration, stop: &Stop) -> bool {
         tokio::select! {
             biased;
             () = stop.requested() => false,
@@ -173,6 +176,7 @@ impl LocalStore {
             let _written = self
                 .blocking("cannot write consume queues", move || store.write_derived(save))
                 .await;
+            self.derived.store(seen, Ordering::Relaxed);
             if save {
                 let now = self.world.clock.monotonic();
                 save_due = now + now.since(started) * SAVE_SHARE;

@@ -13,6 +13,7 @@ mod history;
 mod life;
 mod model;
 mod power_loss;
+mod pulse;
 mod regressions;
 mod tail;
 mod threads;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::store::End;
 use crate::interop::house::Side;
 use crate::interop::players::{Admin, Sends, Wants, await_all, await_until};
-use crate::interop::stage::{NameServer, Stage};
+use crate::interop::stage::Stage;
 use crate::interop::words::{Sent, expect_same};
 
 const WITHIN: Duration = Duration::from_secs(90);
@@ -78,7 +78,8 @@ fn pass_on(stage: &mut Stage<'_>, stints: &[(Side, End)], lines: &str, tagged: b
         }
         let what = || format!("stint {number}: {side:?}, after {last_end:?}");
         let broker = stage.broker_with(side, &name_server, NAME, &store, lines)?;
-        stint(stage, &name_server, number, index_is_whole, &mut contents).with_context(what)?;
+        let place = (name_server.address, broker.address);
+        stint(stage, place, number, index_is_whole, &mut contents).with_context(what)?;
         drop(end.of(broker)?);
         expect_sound(stage, &store, index_is_whole).with_context(what)?;
         last_end = end;
@@ -89,12 +90,11 @@ fn pass_on(stage: &mut Stage<'_>, stints: &[(Side, End)], lines: &str, tagged: b
 /// Reads all, writes, and reads all again by every tool that operators have.
 fn stint(
     stage: &mut Stage<'_>,
-    name_server: &NameServer,
+    (address, broker): (SocketAddr, SocketAddr),
     number: usize,
     index_is_whole: bool,
     contents: &mut Contents,
 ) -> Result<()> {
-    let address = name_server.address;
     let mut admin = stage.admin(address)?;
     if number > 0 {
         await_expiry(&mut admin, contents)?;
@@ -111,13 +111,13 @@ fn stint(
     let (first, middle) = (contents.live().next(), contents.live().count() / 2);
     let older: Vec<&Sent> = first.into_iter().chain(contents.live().nth(middle)).collect();
     for one in &older {
-        by_place(&mut admin, one)?;
+        by_place(&mut admin, broker, one)?;
     }
     if index_is_whole {
         looked_up.extend(older);
     }
     for one in &looked_up {
-        by_place(&mut admin, one)?;
+        by_place(&mut admin, broker, one)?;
         by_key(&mut admin, one)?;
     }
     by_unique_key(&mut admin, looked_up.last().context("nothing was sent")?)
@@ -231,15 +231,17 @@ fn is_young(body: &str, wanted: &[Sent]) -> bool {
     })
 }
 
-/// By queue and offset, and by the position in the log that this tells.
-fn by_place(admin: &mut Admin, one: &Sent) -> Result<()> {
+/// By queue and offset, and by the position in the log that this tells. The id that holds it also names the broker that
+/// stored the message, which clients dial; it is replaced by the one that has the store now.
+fn by_place(admin: &mut Admin, broker: SocketAddr, one: &Sent) -> Result<()> {
     let (queue, offset) = one.place;
     let question = format!("mqadmin queryMsgByOffset -t {TOPIC} -b {NAME} -i {queue} -o {offset}");
     let answer = admin.expect(&question, &[key_of(one), &one.id])?;
     let place = answer.iter().find_map(|line| line.split_once("OffsetID:").map(|(_, id)| id));
-    let place = place.with_context(|| format!("no OffsetID in {answer:?}"))?.trim().to_owned();
-    admin
-        .expect(&format!("mqadmin queryMsgById -t {TOPIC} -i {place}"), &[key_of(one), &one.id])?;
+    let place = place.and_then(|id| id.trim().get(16..));
+    let place = place.with_context(|| format!("no OffsetID in {answer:?}"))?;
+    let id = format!("7F000001{:08X}{place}", broker.port());
+    admin.expect(&format!("mqadmin queryMsgById -t {TOPIC} -i {id}"), &[key_of(one), &one.id])?;
     Ok(())
 }
 
