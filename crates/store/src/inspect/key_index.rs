@@ -57,7 +57,8 @@ pub(super) fn open(
         file.read_at(0, &mut bytes)?;
         files.push(IndexReader { path, header: Header::decode(&bytes), geometry, file });
     }
-    files.sort_by_key(|file| (file.header.begin_at, file.header.end_at));
+    // A header that was not written yet is the youngest file's.
+    files.sort_by_key(|file| (file.header.next == 0, file.header.begin_at, file.header.end_at));
     Ok(files)
 }
 
