@@ -42,7 +42,8 @@ public final class Transact {
         int sent = 0;
         int failed = 0;
         if (options.on("only-answer")) {
-            producer.fetchPublishMessageQueues(topic);
+            // Brokers ask only producers that they have heard of: those that have sent.
+            producer.send(new Message("Knock", new byte[] {1}));
         }
         for (int i = 0; i < options.number("count", 1) && !options.on("only-answer"); i++) {
             String body = options.text("key-prefix", "t") + "-" + i;
