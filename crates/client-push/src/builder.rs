@@ -85,6 +85,20 @@ impl PushConsumerBuilder {
 
     /// Who takes the messages, many calls at once. A closure gets
     /// [`Messages`](crate::Messages) and [`ConsumeContext`](crate::ConsumeContext).
+    ///
+    /// ```
+    /// use rmq_client_push::{ConsumeContext, ConsumeOutcome, Messages, PushConsumer};
+    ///
+    /// let builder = PushConsumer::builder().group("mails").subscribe("Mails", "*").batch_size(16).listener(
+    ///     |messages: Messages, _: ConsumeContext| async move {
+    ///         match messages.iter().position(|message| message.body.is_empty()) {
+    ///             None => ConsumeOutcome::Success,
+    ///             Some(0) => ConsumeOutcome::dead_letter(),
+    ///             Some(bad) => ConsumeOutcome::SuccessUpTo(bad - 1),
+    ///         }
+    ///     },
+    /// );
+    /// ```
     #[doc(alias = "registerMessageListener")]
     pub fn listener(mut self, listener: impl MessageListener) -> Self {
         self.listener = Some(Listener::Concurrent(Arc::new(listener)));
@@ -118,6 +132,20 @@ impl PushConsumerBuilder {
     }
 
     /// Who takes the messages, those of one queue one call after the other.
+    ///
+    /// ```
+    /// use rmq_client_push::{ConsumeContext, Messages, OrderlyOutcome, PushConsumer};
+    ///
+    /// let builder = PushConsumer::builder().group("ledger").subscribe("Entries", "*").orderly(
+    ///     |messages: Messages, context: ConsumeContext| async move {
+    ///         if context.attempt() > 100 {
+    ///             return OrderlyOutcome::Suspend { millis: Some(30_000) };
+    ///         }
+    ///         tracing::info!(count = messages.len(), queue = %context.queue(), "booked");
+    ///         OrderlyOutcome::Success
+    ///     },
+    /// );
+    /// ```
     #[doc(alias = "registerMessageListener")]
     pub fn orderly(mut self, listener: impl OrderlyListener) -> Self {
         self.listener = Some(Listener::Ordered(Arc::new(listener)));
@@ -151,7 +179,16 @@ impl PushConsumerBuilder {
         self
     }
 
-    /// All settings of the consumer at once; the group is one of them.
+    /// All settings of the consumer at once; the group is one of them. They can come from a file:
+    ///
+    /// ```
+    /// use rmq_client_push::{PushConsumer, PushSettings};
+    ///
+    /// let text = r#"{"consumerGroup":"billing","consumeThreadMin":8,"consumeThreadMax":8}"#;
+    /// let settings: PushSettings = serde_json::from_str(text)?;
+    /// let builder = PushConsumer::builder().namesrv("127.0.0.1:9876").settings(settings);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     pub fn settings(mut self, settings: PushSettings) -> Self {
         self.settings = settings;
         self

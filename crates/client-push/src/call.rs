@@ -13,7 +13,17 @@ use crate::engine::Engine;
 use crate::process_queue::Messages;
 
 /// Takes messages out of what was pulled, before a listener sees them. What is taken out counts as
-/// consumed.
+/// consumed. Closures are such hooks.
+///
+/// ```
+/// use rmq_client_push::{MessageQueue, MessageView, PushConsumer};
+///
+/// let builder = PushConsumer::builder().filter_hook(
+///     |_: &MessageQueue, messages: &mut Vec<MessageView>| {
+///         messages.retain(|message| message.properties.get("test") != Some("true"));
+///     },
+/// );
+/// ```
 #[doc(alias = "FilterMessageHook")]
 pub trait FilterHook: Send + Sync + 'static {
     /// Removes what is not wanted. A panic leaves the messages as they were.
@@ -28,6 +38,22 @@ impl<F: Fn(&MessageQueue, &mut Vec<MessageView>) + Send + Sync + 'static> Filter
 }
 
 /// Sees every call of the listener. Panics are swallowed: a hook never harms consumption.
+///
+/// ```
+/// use std::time::Duration;
+/// use rmq_client_push::{Call, CallEnd, ConsumeHook, PushConsumer};
+///
+/// struct Slow;
+/// impl ConsumeHook for Slow {
+///     fn after(&self, call: &Call, end: CallEnd, took: Duration) {
+///         if took > Duration::from_secs(1) {
+///             tracing::warn!(queue = %call.queue, ?end, ?took, "slow");
+///         }
+///     }
+/// }
+///
+/// let builder = PushConsumer::builder().group("billing").consume_hook(Slow);
+/// ```
 #[doc(alias = "ConsumeMessageHook")]
 pub trait ConsumeHook: Send + Sync + 'static {
     /// The listener is about to be called.

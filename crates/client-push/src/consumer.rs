@@ -145,6 +145,15 @@ impl PushConsumer {
     /// stay where they are. Ready when the queues stand there, which takes as long as running
     /// listeners do, at most ten seconds.
     ///
+    /// ```no_run
+    /// # async fn example(consumer: rmq_client_push::PushConsumer) -> Result<(), rmq_client_push::PushError> {
+    /// use rmq_client_push::{SeekTo, Timestamp};
+    ///
+    /// consumer.seek("Orders", SeekTo::Time(Timestamp(1_700_000_000_000))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// A position that cannot be found out; then nothing has moved.
     #[doc(alias = "resetOffsetByTimeStamp")]
@@ -222,6 +231,15 @@ impl PushConsumer {
 
     /// Ends the consumer: pulls no more, waits up to `grace` for running listeners, writes progress
     /// and leaves the group, which takes a moment longer at most.
+    ///
+    /// ```no_run
+    /// # async fn example(consumer: rmq_client_push::PushConsumer) {
+    /// let report = consumer.shutdown(std::time::Duration::from_secs(20)).await;
+    /// if report.abandoned > 0 {
+    ///     tracing::warn!(?report, "some messages will be delivered again");
+    /// }
+    /// # }
+    /// ```
     pub async fn shutdown(self, grace: Duration) -> Report {
         let engine = &self.engine;
         let clock = &engine.instance.world().clock;

@@ -41,6 +41,19 @@ impl From<ConsumeFrom> for ConsumeFromWhere {
 }
 
 /// See the module. Deserialized from RocketMQ's camelCase names; an unknown name is an error.
+///
+/// ```
+/// use rmq_client_push::{ConsumeFrom, PushSettings};
+///
+/// let settings = PushSettings {
+///     consumer_group: "billing".into(),
+///     consume_from_where: ConsumeFrom::FirstOffset,
+///     max_reconsume_times: 5,
+///     ..PushSettings::default()
+/// };
+/// settings.validate()?;
+/// # Ok::<(), rmq_client_push::SettingsError>(())
+/// ```
 #[doc(alias = "DefaultMQPushConsumer")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -79,7 +92,7 @@ pub struct PushSettings {
     pub post_subscription_when_pull: bool,
     /// Whether the client belongs to a unit.
     pub unit_mode: bool,
-    /// Attempts after which a message goes to the dead-letter topic; −1 is 16, or no bound in
+    /// Retries after which a message goes to the dead-letter topic; −1 is 16, or no bound in
     /// ordered consumption.
     pub max_reconsume_times: i32,
     /// Pause of an ordered queue after a failure, ms; brought into 10..=30000 at use.
