@@ -16,6 +16,7 @@ use crate::ports::Ports;
 use crate::{process, remoting, signals, workspace};
 
 pub(crate) const DEFAULT_VERSION: &str = "5.5.0";
+const GRPC_CLIENT_VERSION: &str = "5.0.8";
 /// How long a JVM may take to start on a busy machine.
 pub(crate) const START_WITHIN: Duration = Duration::from_secs(90);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
@@ -76,10 +77,20 @@ impl Jars {
         Self::fetch_by("client.pom.xml", version, &format!("{version}-client"))
     }
 
+    /// Those of Apache's gRPC proxy.
+    pub(crate) fn fetch_proxy(version: &str) -> Result<Self> {
+        Self::fetch_by("proxy.xml", version, &format!("{version}-proxy"))
+    }
+
+    /// Those of the Java client that speaks gRPC.
+    pub(crate) fn fetch_grpc_client() -> Result<Self> {
+        Self::fetch_by("grpc-client.xml", GRPC_CLIENT_VERSION, "grpc-client")
+    }
+
     fn fetch_by(pom: &str, version: &str, folder: &str) -> Result<Self> {
         let folder = workspace::target().join("interop/lib").join(folder);
         if !folder.exists() {
-            println!("fetching the jars of Apache RocketMQ {version} with Maven (once)");
+            println!("fetching jars of Apache RocketMQ {version} with Maven (once)");
             let part = folder.with_extension("part");
             if part.exists() {
                 fs::remove_dir_all(&part)?;
@@ -93,7 +104,7 @@ impl Jars {
                 .status()
                 .context("mvn could not be started: is Maven installed?")?;
             if !status.success() {
-                bail!("Maven could not fetch the jars of version {version}");
+                bail!("Maven could not fetch what {pom} names of version {version}");
             }
             fs::rename(&part, &folder)?;
         }
@@ -169,11 +180,26 @@ impl Jars {
         java
     }
 
+    pub(crate) fn proxy(&self, home: &Path, conf: &Path) -> Command {
+        let mut java = self.java(home, 384, home);
+        java.arg("org.apache.rocketmq.proxy.ProxyStartup").arg("-pc").arg(conf);
+        java.args(["-pm", "cluster"]).env("RMQ_PROXY_HOME", home);
+        java
+    }
+
     pub(crate) fn broker(&self, home: &Path, conf: &Path) -> Command {
         let mut java = self.java(home, 512, home);
         java.arg("org.apache.rocketmq.broker.BrokerStartup").arg("-c").arg(conf);
         java
     }
+}
+
+/// Settings of an Apache proxy in front of a cluster.
+pub(crate) fn proxy_conf(name_server: SocketAddr, [grpc, remoting]: [u16; 2]) -> String {
+    format!(
+        r#"{{"rocketMQClusterName":"DefaultCluster","proxyClusterName":"DefaultCluster","namesrvAddr":"{name_server}",
+"proxyMode":"cluster","grpcServerPort":{grpc},"remotingListenPort":{remoting},"localServeAddr":"127.0.0.1","enablePrintJstack":false}}"#
+    )
 }
 
 /// Settings of an Apache name server in `home`.

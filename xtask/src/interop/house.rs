@@ -1,5 +1,6 @@
 //! What all scenes share: the jars, the compiled drivers, our programs.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,9 +23,19 @@ pub(super) enum Side {
 
 pub(super) struct House {
     pub(super) jars: Jars,
+    version: String,
     classes: PathBuf,
+    /// Proxy and gRPC client; only some scenes need them.
+    grpc: OnceCell<Grpc>,
     profile: Profile,
     control: bool,
+}
+
+/// Apache's proxy, and the client and drivers that speak gRPC.
+pub(super) struct Grpc {
+    pub(super) proxy: Jars,
+    client: Jars,
+    classes: PathBuf,
 }
 
 impl House {
@@ -46,7 +57,9 @@ impl House {
                     .collect::<Vec<_>>(),
             )?;
         }
-        Ok(Self { jars, classes, profile, control: casting.control })
+        let version = casting.apache_version.clone();
+        let (grpc, control) = (OnceCell::new(), casting.control);
+        Ok(Self { jars, version, classes, grpc, profile, control })
     }
 
     /// Where scenes leave their logs and stores.
@@ -68,12 +81,38 @@ impl House {
         Command::new(self.profile.folder().join("examples").join(name))
     }
 
+    /// What only scenes with a proxy need; fetched and compiled when it is missing.
+    pub(super) fn grpc(&self) -> Result<&Grpc> {
+        if let Some(grpc) = self.grpc.get() {
+            return Ok(grpc);
+        }
+        let grpc = Grpc::open(&self.version)?;
+        Ok(self.grpc.get_or_init(|| grpc))
+    }
+
     /// A Java driver.
     pub(super) fn driver(&self, class: &str, home: &Path, binary: bool) -> Command {
         let mut java = self.jars.java(home, 256, &self.classes);
         if binary {
             java.arg("-Drocketmq.serialize.type=ROCKETMQ");
         }
+        java.arg(class);
+        java
+    }
+}
+
+impl Grpc {
+    fn open(version: &str) -> Result<Self> {
+        let proxy = Jars::fetch_proxy(version)?;
+        let client = Jars::fetch_grpc_client()?;
+        let classes = workspace::target().join("interop/classes/grpc");
+        client.compile_drivers(&classes, &["GrpcProduce", "GrpcConsume"])?;
+        Ok(Self { proxy, client, classes })
+    }
+
+    /// A Java driver that speaks gRPC.
+    pub(super) fn driver(&self, class: &str, home: &Path) -> Command {
+        let mut java = self.client.java(home, 256, &self.classes);
         java.arg(class);
         java
     }

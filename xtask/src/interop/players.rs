@@ -117,21 +117,24 @@ impl Stage<'_> {
         name_server: SocketAddr,
         sends: &Sends,
     ) -> Result<Vec<Sent>> {
-        let mut running = self.start_producing(side, name_server, sends)?;
-        let status = running.wait_end(SEND_WITHIN)?;
-        let lines = running.lines();
-        if !status.success() {
-            let failed = lines.iter().filter(|line| line.text.starts_with("FAILED "));
-            let first =
-                failed.clone().next().or(lines.last()).map_or("nothing", |line| line.text.as_str());
-            bail!(
-                "{} ended with {status}, {} sends failed, it said: {first}; see {}",
-                running.name(),
-                failed.count(),
-                running.log().display()
-            );
-        }
-        Ok(words::sent(&lines))
+        all_sent(self.start_producing(side, name_server, sends)?)
+    }
+
+    /// Sends all through a proxy.
+    pub(super) fn produce_grpc(&mut self, proxy: SocketAddr, sends: &Sends) -> Result<Vec<Sent>> {
+        all_sent(self.grpc("GrpcProduce", proxy, &sends.options)?)
+    }
+
+    /// Starts a consumer at a proxy and waits until it is ready.
+    pub(super) fn consume_grpc(&mut self, proxy: SocketAddr, wants: &Wants) -> Result<Consumer> {
+        ready(self.grpc("GrpcConsume", proxy, &wants.options)?)
+    }
+
+    fn grpc(&mut self, class: &str, proxy: SocketAddr, options: &[String]) -> Result<Running> {
+        let home = self.dressing_room(class)?;
+        let mut command = self.house.grpc()?.driver(class, &home);
+        command.args(["--proxy", &proxy.to_string()]).args(options).stdin(Stdio::piped());
+        Running::start(class, command, &home.join("out"), |_| {})
     }
 
     /// Starts to send; the caller looks at what is printed.
@@ -162,11 +165,7 @@ impl Stage<'_> {
         names: [&str; 2],
         wants: &Wants,
     ) -> Result<Consumer> {
-        let mut running = self.player(side.into(), names, name_server, &wants.options, wants.binary)?;
-        running.wait_for("READY", START_WITHIN, |lines| {
-            lines.iter().any(|line| line.text == "READY").then_some(())
-        })?;
-        Ok(Consumer { running })
+        ready(self.player(side.into(), names, name_server, &wants.options, wants.binary)?)
     }
 
     /// Starts any other player; the caller looks at what is printed.
@@ -218,6 +217,31 @@ impl Stage<'_> {
         command.arg(name_server.to_string()).current_dir(&home).stdin(Stdio::piped());
         Ok(Admin { running: Running::start("admin", command, &home.join("out"), |_| {})?, read: 0 })
     }
+}
+
+/// What was sent, once the producer has ended; an error unless all were confirmed.
+fn all_sent(mut running: Running) -> Result<Vec<Sent>> {
+    let status = running.wait_end(SEND_WITHIN)?;
+    let lines = running.lines();
+    if !status.success() {
+        let failed = lines.iter().filter(|line| line.text.starts_with("FAILED "));
+        let first =
+            failed.clone().next().or(lines.last()).map_or("nothing", |line| line.text.as_str());
+        bail!(
+            "{} ended with {status}, {} sends failed, it said: {first}; see {}",
+            running.name(),
+            failed.count(),
+            running.log().display()
+        );
+    }
+    Ok(words::sent(&lines))
+}
+
+fn ready(mut running: Running) -> Result<Consumer> {
+    running.wait_for("READY", START_WITHIN, |lines| {
+        lines.iter().any(|line| line.text == "READY").then_some(())
+    })?;
+    Ok(Consumer { running })
 }
 
 /// A consumer that runs, or was killed; what it got stays known.

@@ -5,6 +5,7 @@ mod exchange;
 mod group;
 mod members;
 mod mqadmin;
+mod pop;
 mod relay;
 mod retry;
 mod store;
@@ -217,6 +218,18 @@ pub(super) const SCENES: &[Scene] = &[
     long("python", "the Python client (on the C++ client) does the same", |stage| {
         members::foreign(stage, Player::Python)
     }),
+    long("pop-java", "a Java push consumer that our broker tells to pop", pop::classic),
+    long(
+        "pop-proxy",
+        "gRPC clients of Java at Apache's proxy in front of our broker",
+        pop::through_proxy,
+    ),
+    long("pop-order", "message groups in order through Apache's proxy", pop::in_order),
+    long(
+        "pop-kill",
+        "our broker is killed while messages are popped through Apache's proxy; nothing is lost",
+        pop::killed,
+    ),
     quick("admin", "the Java admin client on our servers", admin::verbs),
     quick("mqadmin", "Apache's command line on our servers", mqadmin::command_line),
     long(

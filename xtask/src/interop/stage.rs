@@ -34,6 +34,12 @@ pub(super) struct NameServer {
     pub(super) address: SocketAddr,
 }
 
+/// Apache's proxy.
+pub(super) struct Proxy {
+    _running: Running,
+    pub(super) address: SocketAddr,
+}
+
 /// A broker that runs, or did.
 pub(super) struct Broker {
     running: Option<Running>,
@@ -101,6 +107,19 @@ impl<'h> Stage<'h> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         await_server(&mut running, || remoting::brokers(address).is_ok())?;
         Ok(NameServer { _running: running, address })
+    }
+
+    /// Apache's proxy in front of a cluster.
+    pub(super) fn proxy(&mut self, name_server: SocketAddr) -> Result<Proxy> {
+        let home = self.dressing_room("proxy")?;
+        let conf = home.join("rmq-proxy.json");
+        let ports = [self.ports.take()?, self.ports.take()?];
+        fs::write(&conf, apache::proxy_conf(name_server, ports))?;
+        let command = self.house.grpc()?.proxy.proxy(&home, &conf);
+        let mut running = Running::start("the proxy", command, &home.join("proxy.out"), |_| {})?;
+        let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
+        await_server(&mut running, || std::net::TcpStream::connect(address).is_ok())?;
+        Ok(Proxy { _running: running, address })
     }
 
     /// A broker on a store of its own.
