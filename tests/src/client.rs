@@ -9,6 +9,8 @@ use rmq_client_core::{ClientConfig, ClientInstance, PullCall, PullStatus};
 use rmq_client_producer::{Producer, SendReceipt};
 use rmq_message::{Message, MessageQueue, MessageView, QueueOffset, Subscription, Timestamp};
 
+use rmq_runtime::World;
+
 use crate::history::{Contents, Stored};
 use crate::wait::WORLD;
 
@@ -30,8 +32,15 @@ impl Client {
     /// # Errors
     /// The address is none.
     pub async fn connect(namesrv: &str) -> Result<Self> {
-        let instance =
-            ClientInstance::start(WORLD.clone(), ClientConfig::new(namesrv), false).await?;
+        Self::connect_from(WORLD.clone(), ClientConfig::new(namesrv)).await
+    }
+
+    /// The same in another world.
+    ///
+    /// # Errors
+    /// The address is none.
+    pub async fn connect_from(world: World, config: ClientConfig) -> Result<Self> {
+        let instance = ClientInstance::start(world, config, false).await?;
         let producer = Producer::builder()
             .group("test_sender")
             .timeout(PULL_TIMEOUT)

@@ -7,6 +7,7 @@
 //! | [`inbox`] | consumers, and what they got |
 //! | [`history`] | what clients were told, held against what is stored and was delivered |
 //! | [`load`] | senders that go on and on |
+//! | [`sim`] | a cluster in one thread, in a simulated world, from a seed |
 //! | [`requests`] | counts requests on their way out |
 //! | [`target`] | a broker that is given what no honest client sends |
 //! | [`wire`] | writes whatever bytes a test wants |
@@ -22,6 +23,7 @@ pub mod load;
 mod program;
 pub mod requests;
 mod settings;
+pub mod sim;
 pub mod target;
 pub mod wait;
 pub mod wire;

@@ -35,6 +35,8 @@ const RETRY_MISSES_MAX: u32 = 10;
 pub(crate) struct Assignment {
     queues: Mutex<BTreeMap<MessageQueue, Arc<OwnedQueue>>>,
     limits: Mutex<Limits>,
+    /// Ordered queues that were let go while a listener had their messages.
+    lingering: Mutex<Vec<Arc<OwnedQueue>>>,
     /// Held by whoever changes what is owned over an `await`.
     turn: tokio::sync::Mutex<()>,
     retry_misses: AtomicU32,
@@ -45,6 +47,7 @@ impl Assignment {
         Self {
             queues: Mutex::default(),
             limits: Mutex::new(limits),
+            lingering: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             retry_misses: AtomicU32::new(0),
         }
@@ -70,6 +73,25 @@ impl Assignment {
 
     pub(crate) fn limits(&self) -> Limits {
         *self.limits.lock()
+    }
+
+    /// Ends a queue for good; returns how many messages were not finished. What its listener still
+    /// does counts no more, but holds back who has an ordered queue next in this consumer.
+    fn retire(&self, owned: &Arc<OwnedQueue>) -> usize {
+        let left = owned.retire();
+        let mut lingering = self.lingering.lock();
+        lingering.retain(|former| former.running() > 0);
+        if owned.lease.is_some() && owned.running() > 0 {
+            lingering.push(Arc::clone(owned));
+        }
+        left
+    }
+
+    /// Ready when no listener has messages of that queue from an earlier ownership. Cancel-safe.
+    pub(crate) async fn cleared(&self, queue: &MessageQueue) {
+        let of_queue = |former: &&Arc<OwnedQueue>| *former.queue == *queue;
+        let former: Vec<_> = self.lingering.lock().iter().filter(of_queue).cloned().collect();
+        join_all(former.iter().map(|former| former.idle())).await;
     }
 
     /// Takes the queue out unless another has taken its place.
@@ -198,7 +220,7 @@ impl Engine {
             tracing::info!(%queue, "queue is kept until its listener ends");
             return false;
         }
-        let left = owned.retire();
+        let left = self.assignment.retire(owned);
         self.commit(owned).await;
         self.progress.let_go(queue);
         self.unlock(std::slice::from_ref(owned), false).await;
@@ -245,7 +267,7 @@ impl Engine {
             let Some(place) = place.filter(|_| !self.is_stopping()) else {
                 return false;
             };
-            old.retire();
+            self.assignment.retire(old);
             self.start_from(&fresh, start);
             *place = Arc::clone(&fresh);
         }

@@ -127,8 +127,9 @@ impl<'a> PullLoop<'a> {
 
     /// Where to begin. A shared queue is asked for at once and, when the group has progress there,
     /// once more after the former owner's last commit had time to arrive; an ordered one after its
-    /// lock was granted.
+    /// lock was granted, and after this consumer's own listener has let go of it.
     async fn locate(&self, start: Option<QueueOffset>) -> QueueOffset {
+        self.engine.assignment.cleared(&self.queue.queue).await;
         while !self.queue.is_leased(self.engine.now())
             && !self.engine.lock(std::slice::from_ref(self.queue)).await
         {
