@@ -10,12 +10,14 @@
 mod allocation;
 mod apache;
 mod bench;
+mod canaries;
 mod cluster;
 mod interop;
 mod ports;
 mod process;
 mod remoting;
 mod signals;
+mod sim;
 mod test;
 mod tidy;
 mod torture;
@@ -49,6 +51,8 @@ enum Verb {
     Tidy(tidy::Arguments),
     /// Crash the store, in simulation and for real, more often than the tests do
     Torture(torture::Arguments),
+    /// Run whole clusters in a simulated world, under trouble that seeds choose
+    Sim(sim::Arguments),
     /// Run the benchmarks of one crate, or of all that have some
     Bench(bench::Arguments),
     /// Race our push consumer against Java's on one broker of ours
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Verb::Allocation(arguments) => allocation::run(&arguments),
         Verb::Tidy(arguments) => tidy::run(&arguments),
         Verb::Torture(arguments) => torture::run(&arguments),
+        Verb::Sim(arguments) => sim::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::BenchConsumer(arguments) => bench::consumer::run(&arguments),
     };

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::workspace;
+use crate::{canaries as bugs, workspace};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -115,7 +114,7 @@ fn kills(count: u64) -> Result<ExitCode> {
 }
 
 fn canaries(arguments: &Arguments) -> Result<ExitCode> {
-    let names = names(&workspace::root().join("crates/store/src"))?;
+    let names = bugs::names(&workspace::root().join("crates/store/src"))?;
     if names.is_empty() {
         bail!("there are no canaries in crates/store/src");
     }
@@ -148,35 +147,4 @@ fn canaries(arguments: &Arguments) -> Result<ExitCode> {
     }
     println!("{} of {} canaries were noticed", names.len() - unnoticed, names.len());
     Ok(code(unnoticed == 0))
-}
-
-/// Every name in `canary!("...")` below a folder.
-fn names(folder: &Path) -> Result<BTreeSet<String>> {
-    let mut found = BTreeSet::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(names(&path)?);
-        } else {
-            found.extend(named(&fs::read_to_string(&path)?));
-        }
-    }
-    Ok(found)
-}
-
-fn named(text: &str) -> Vec<String> {
-    let calls = text.split("canary!(\"").skip(1);
-    calls.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn canaries_are_found_by_their_calls() {
-        let text =
-            "if canary!(\"RS-01 one\") && x { canary!(\"RS-02 two\") } macro_rules! canary {";
-        assert_eq!(named(text), ["RS-01 one", "RS-02 two"]);
-    }
 }

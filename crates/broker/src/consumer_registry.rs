@@ -247,6 +247,12 @@ impl ConsumerRegistry {
         Some(members.members.values().map(|member| member.client.id.clone()).collect())
     }
 
+    /// Whether the group has members and that connection is none of them.
+    pub(crate) fn is_stranger(&self, group: &str, peer_id: u64) -> bool {
+        let state = self.state.read();
+        state.groups.get(group).is_some_and(|members| !members.members.contains_key(&peer_id))
+    }
+
     /// The clients of the group.
     pub(crate) fn clients(&self, group: &str) -> Vec<Client> {
         let state = self.state.read();

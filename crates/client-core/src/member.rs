@@ -40,6 +40,10 @@ pub trait GroupMember: Send + Sync + 'static {
     /// Writes the progress of the queues that it holds. Failures are the member's to log.
     async fn persist_offsets(&self);
 
+    /// There is a new connection to a broker, which may have forgotten this member in between and
+    /// given its queues to others. Told before the broker hears of the member again.
+    fn reconnected(&self) {}
+
     /// Serves a broker's request.
     async fn command(&self, command: MemberCommand) -> MemberReply;
 }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rmq_client_core::ClientError;
 use rmq_client_core::rebalance::{self, Plan};
 use rmq_message::{MessageQueue, QueueOffset};
-use rmq_runtime::ClockExt;
+use rmq_runtime::{ClockExt, Monotonic};
 
 use crate::engine::Engine;
 use crate::flow_control::Limits;
@@ -27,6 +27,9 @@ use crate::queue_lease::Lease;
 const ORDERED_GRACE: Duration = Duration::from_millis(500);
 /// How long running listeners have before positions are reset.
 const RESET_GRACE: Duration = Duration::from_secs(10);
+/// Progress that was not written for so long may be somebody else's meanwhile: brokers forget
+/// members after two minutes.
+const STILL: Duration = Duration::from_secs(60);
 /// Runs in which a retry topic without a route counts as not balanced: brokers make it at the first
 /// heartbeat, and name servers hear of it a moment later.
 const RETRY_MISSES_MAX: u32 = 10;
@@ -37,6 +40,10 @@ pub(crate) struct Assignment {
     limits: Mutex<Limits>,
     /// Ordered queues that were let go while a listener had their messages.
     lingering: Mutex<Vec<Arc<OwnedQueue>>>,
+    /// Somebody else may have had the queues in between.
+    doubted: AtomicBool,
+    /// When progress was last written.
+    persisted: Mutex<Monotonic>,
     /// Held by whoever changes what is owned over an `await`.
     turn: tokio::sync::Mutex<()>,
     retry_misses: AtomicU32,
@@ -48,6 +55,8 @@ impl Assignment {
             queues: Mutex::default(),
             limits: Mutex::new(limits),
             lingering: Mutex::default(),
+            doubted: AtomicBool::new(false),
+            persisted: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             retry_misses: AtomicU32::new(0),
         }
@@ -73,6 +82,17 @@ impl Assignment {
 
     pub(crate) fn limits(&self) -> Limits {
         *self.limits.lock()
+    }
+
+    /// Somebody else may have had the queues in between.
+    pub(crate) fn doubt(&self) {
+        self.doubted.store(true, Ordering::Release);
+    }
+
+    /// Whether that may be so: there was doubt, or this process stood still for long.
+    fn take_doubt(&self, now: Monotonic) -> bool {
+        let before = std::mem::replace(&mut *self.persisted.lock(), now);
+        self.doubted.swap(false, Ordering::AcqRel) || now.since(before) > STILL
     }
 
     /// Ends a queue for good; returns how many messages were not finished. What its listener still
@@ -268,6 +288,7 @@ impl Engine {
                 return false;
             };
             self.assignment.retire(old);
+            fresh.moved.store(start.is_some(), Ordering::Release);
             self.start_from(&fresh, start);
             *place = Arc::clone(&fresh);
         }
@@ -374,14 +395,42 @@ impl Engine {
 
     /// Writes the progress of all owned queues. In turn, so that nothing is written of a queue that
     /// somebody else has meanwhile.
-    pub(crate) async fn persist(&self) {
+    pub(crate) async fn persist(self: &Arc<Self>) {
         let _turn = self.assignment.turn.lock().await;
         let now = self.now();
-        let queues = self.assignment.queues();
-        let begun = queues.iter().filter(|owned| owned.has_begun() && owned.is_leased(now));
-        let begun: Vec<_> = begun.map(|owned| (*owned.queue).clone()).collect();
+        let mut begun = self.assignment.queues();
+        begun.retain(|owned| owned.has_begun() && owned.is_leased(now));
+        if self.is_clustering() && self.assignment.take_doubt(now) {
+            begun = self.still_mine(begun).await;
+        }
+        let begun: Vec<_> = begun.iter().map(|owned| (*owned.queue).clone()).collect();
         if let Err(error) = self.progress.persist(&begun).await {
             tracing::warn!(group = %self.group, %error, "cannot write progress, it is written again");
         }
+    }
+
+    /// Those in which nobody has come further. What somebody else had in between begins anew, where
+    /// that member stopped (INV-22, INV-25); of what is not known nothing is written.
+    async fn still_mine(self: &Arc<Self>, queues: Vec<Arc<OwnedQueue>>) -> Vec<Arc<OwnedQueue>> {
+        let asked = queues.into_iter().map(|owned| async move {
+            if owned.moved.load(Ordering::Acquire) {
+                return Some(owned);
+            }
+            let mine = self.progress.memory(&owned.queue);
+            match self.brokers().query_offset(&self.group, &owned.queue).await {
+                Ok(committed) if committed > mine => {
+                    tracing::warn!(queue = %owned.queue, ?mine, ?committed, "somebody else has gone on with a queue, it begins anew");
+                    self.replace(&owned, None);
+                    None
+                }
+                Ok(_) => Some(owned),
+                Err(error) => {
+                    tracing::debug!(queue = %owned.queue, %error, "whose the queue was is not known yet");
+                    self.assignment.doubt();
+                    None
+                }
+            }
+        });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 }

@@ -87,6 +87,12 @@ impl GroupMember for Member {
         }
     }
 
+    fn reconnected(&self) {
+        if let Some(engine) = self.engine.upgrade() {
+            engine.assignment.doubt();
+        }
+    }
+
     async fn command(&self, command: MemberCommand) -> MemberReply {
         let Some(engine) = self.engine.upgrade() else { return MemberReply::Unsupported };
         match command {

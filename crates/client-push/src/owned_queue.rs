@@ -55,6 +55,8 @@ pub(crate) struct OwnedQueue {
     pub(crate) lease: Option<Lease>,
     /// Set when the pull loop ended without having been told to.
     pub(crate) lost: AtomicBool,
+    /// Set when somebody has chosen where consumption begins: progress may go back then.
+    pub(crate) moved: AtomicBool,
     /// Set when it is known where consumption begins; before, there is no progress to tell.
     begun: AtomicBool,
     /// Times of the last pull and the last outcome, ms since 1970.
@@ -80,6 +82,7 @@ impl OwnedQueue {
             stats,
             lease,
             lost: AtomicBool::new(false),
+            moved: AtomicBool::new(false),
             begun: AtomicBool::new(false),
             last_pull: AtomicI64::new(now.0),
             last_consume: AtomicI64::new(now.0),

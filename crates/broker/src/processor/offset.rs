@@ -8,10 +8,11 @@ use rmq_remoting::protocol::offset::{
     Boundary, EarliestStoreTime, MaxOffset, MinOffset, OffsetResponse, QueryConsumerOffset,
     SearchOffset, TimestampResponse, UpdateConsumerOffset,
 };
-use rmq_remoting::{RemotingCommand, Reply, Response};
+use rmq_remoting::{Peer, RemotingCommand, Reply, Response};
 use rmq_runtime::{Clock, Tasks};
 use rmq_store::{AdmitAll, MessageStore, QueueKey, ReadError, ReadRequest, ReadStatus};
 
+use crate::consumer_registry::ConsumerRegistry;
 use crate::delay::DelayProgress;
 use crate::group_table::GroupTable;
 use crate::offset_table::{Backward, Commit, OffsetTable, Place};
@@ -24,6 +25,7 @@ pub(crate) struct OffsetRequests {
     pub(crate) groups: Arc<GroupTable>,
     pub(crate) offsets: Arc<OffsetTable>,
     pub(crate) delays: Arc<DelayProgress>,
+    pub(crate) consumers: Arc<ConsumerRegistry>,
     pub(crate) store: Arc<dyn MessageStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
@@ -58,12 +60,13 @@ impl OffsetRequests {
         Err(reply::no_progress())
     }
 
-    /// A group has come so far (15).
-    pub(crate) fn update(&self, request: &RemotingCommand) -> Response {
-        answer(self.update_checked(request))
+    /// A group has come so far (15). Members say so oneway, again and again; one that was cut off
+    /// and is no member any more must not set back what others have done since (INV-25).
+    pub(crate) fn update(&self, peer: &Peer, request: &RemotingCommand) -> Response {
+        answer(self.update_checked(peer, request))
     }
 
-    fn update_checked(&self, request: &RemotingCommand) -> Result<Response, Response> {
+    fn update_checked(&self, peer: &Peer, request: &RemotingCommand) -> Result<Response, Response> {
         let said: UpdateConsumerOffset = read(request)?;
         if self.groups.peek(&said.consumer_group).is_none() {
             return Err(reply::commit_group_missing(&said.consumer_group));
@@ -79,7 +82,10 @@ impl OffsetRequests {
         let place =
             Place { group: &said.consumer_group, topic: &said.topic, queue_id: said.queue_id };
         let now = Timestamp::from(self.clock.wall());
-        match self.offsets.commit(place, said.commit_offset, Backward::Allowed, now) {
+        let stale =
+            request.is_oneway() && self.consumers.is_stranger(&said.consumer_group, peer.id());
+        let backward = if stale { Backward::Ignored } else { Backward::Allowed };
+        match self.offsets.commit(place, said.commit_offset, backward, now) {
             Commit::Done => Ok(Response::ok()),
             Commit::Reset => Ok(reply::commit_after_reset()),
             Commit::Refused => Err(reply::invalid(format_args!(

@@ -14,7 +14,7 @@ use rmq_remoting::{Invoker, TypedRequest, request_code};
 use crate::fixture::{Fixture, ask, call, config};
 use crate::remote::remotes;
 
-fn heartbeat(client: &str, topics: &[&str]) -> Heartbeat {
+pub(crate) fn heartbeat(client: &str, topics: &[&str]) -> Heartbeat {
     let subscription = |topic: &&str| TopicSubscription {
         sub_string: "*".into(),
         expression_type: "TAG".into(),

@@ -397,3 +397,26 @@ async fn progress_is_copied_to_another_group() {
     assert_eq!(fixture.call(&other).await.offset, 1);
     fixture.stop().await;
 }
+
+#[tokio::test]
+async fn who_is_no_member_any_more_sets_the_others_not_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    fixture.send("Orders", "one", "").await;
+    fixture.call(&update(5)).await;
+    // Nobody consumes: whoever says so may go back.
+    fixture.oneway(update(4).to_command().oneway()).await;
+    assert_eq!(fixture.call(&query("Orders")).await.offset, 4);
+    let member = fixture.connect();
+    let mut heartbeat = crate::clients::heartbeat("one@1", &["Orders"]);
+    heartbeat.consumer_data_set[0].group_name = "GC".into();
+    crate::fixture::call(&member, &heartbeat).await;
+    fixture.oneway(update(3).to_command().oneway()).await;
+    assert_eq!(fixture.call(&query("Orders")).await.offset, 4);
+    // Forward is no harm, members may go back, and so may tools, which wait for an answer.
+    fixture.oneway(update(6).to_command().oneway()).await;
+    assert_eq!(fixture.call(&query("Orders")).await.offset, 6);
+    fixture.call(&update(2)).await;
+    assert_eq!(fixture.call(&query("Orders")).await.offset, 2);
+    fixture.stop().await;
+}

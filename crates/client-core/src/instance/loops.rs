@@ -178,7 +178,12 @@ impl Engine {
     /// there were any.
     async fn greet(&self) -> bool {
         let known = self.signals.take_arrivals().into_iter().filter(|at| self.routes.is_broker(at));
-        let greeted = known.map(|address| async move { self.heartbeats.greet(&address).await });
+        let known: Vec<_> = known.collect();
+        if !known.is_empty() {
+            self.members.all().iter().for_each(|member| member.reconnected());
+        }
+        let greeted =
+            known.into_iter().map(|address| async move { self.heartbeats.greet(&address).await });
         let understood = join_all(greeted).await;
         if understood.contains(&true) {
             self.signals.rebalance.notify_one();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -144,6 +144,30 @@ async fn a_revoked_queue_commits_before_it_is_released() {
     let commit = script.asked(code::UPDATE_CONSUMER_OFFSET, 1).await;
     assert_eq!((commit[0].number("queueId"), commit[0].number("commitOffset")), (1, 3));
     consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stood_still_for_long_sets_nobody_back() {
+    let script = Script::new(1);
+    (0..5).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    let listener = |messages: Messages, _: ConsumeContext| async move {
+        if messages[0].queue_offset.0 > 0 {
+            std::future::pending::<()>().await;
+        }
+    };
+    let from = ConsumeFrom::FirstOffset;
+    let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
+    script.committed(0, 1).await;
+    // The process stands still; meanwhile another member has the queue and goes on with it.
+    script.with(|state| state.committed.insert(("T".into(), 0), 5));
+    tokio::time::advance(Duration::from_secs(100)).await;
+    script.sleep(Duration::from_secs(30)).await;
+    assert_eq!(script.with(|state| state.committed[&("T".to_owned(), 0)]), 5);
+    script.store("T", 0, "", "5");
+    script.store("T", 0, "", "6");
+    script.asked(code::PULL_MESSAGE, 1).await;
+    consumer.shutdown(Duration::from_secs(1)).await;
+    assert_eq!(script.with(|state| state.committed[&("T".to_owned(), 0)]), 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -559,6 +583,44 @@ async fn an_ordered_queue_is_consumed_only_under_its_lock() {
     assert_eq!(script.with(|state| state.committed[&("T".to_owned(), 0)]), 5);
     script.with(|state| state.locks.remove(&queue));
     assert_eq!(next(&mut seen).await.1, "5");
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ordered_queue_that_begins_anew_waits_for_the_listener_that_still_runs() {
+    let script = Script::new(1);
+    script.store("T", 0, "", "m");
+    let queue = MessageQueue::new("T", BROKER, 0);
+    let (running, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (at_work, called, clock) = (Arc::clone(&running), Arc::clone(&calls), Arc::clone(&script));
+    let listener = move |_: Messages, _: ConsumeContext| {
+        let (at_work, called, clock) =
+            (Arc::clone(&at_work), Arc::clone(&called), Arc::clone(&clock));
+        async move {
+            assert_eq!(
+                at_work.fetch_add(1, Ordering::SeqCst),
+                0,
+                "two calls for one ordered queue"
+            );
+            called.fetch_add(1, Ordering::SeqCst);
+            clock.sleep(Duration::from_secs(100)).await;
+            at_work.fetch_sub(1, Ordering::SeqCst);
+            OrderlyOutcome::Success
+        }
+    };
+    let from = ConsumeFrom::FirstOffset;
+    let consumer = script.consumer().consume_from(from).orderly(listener).start().await.unwrap();
+    script.sleep(Duration::from_secs(5)).await;
+    assert_eq!(running.load(Ordering::SeqCst), 1);
+    // The lock is lost in the middle of the call, and had again before it ends.
+    script.with(|state| state.locks.insert(queue.clone(), "somebody".into()));
+    script.sleep(Duration::from_secs(30)).await;
+    script.with(|state| state.locks.remove(&queue));
+    script.sleep(Duration::from_secs(30)).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    script.sleep(Duration::from_secs(60)).await;
+    assert_eq!((calls.load(Ordering::SeqCst), running.load(Ordering::SeqCst)), (2, 1));
+    script.committed(0, 1).await;
     consumer.shutdown(Duration::from_secs(1)).await;
 }
 
