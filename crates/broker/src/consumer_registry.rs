@@ -247,10 +247,14 @@ impl ConsumerRegistry {
         Some(members.members.values().map(|member| member.client.id.clone()).collect())
     }
 
-    /// Whether the group has members and that connection is none of them.
-    pub(crate) fn is_stranger(&self, group: &str, peer_id: u64) -> bool {
+    /// Whether what a connection says of the group's progress by the way, without waiting for an
+    /// answer, may set it back: not when it is no member any more, and not in a group of push
+    /// consumers, of which two have a queue for a moment when it changes hands.
+    pub(crate) fn may_set_back(&self, group: &str, peer_id: u64) -> bool {
         let state = self.state.read();
-        state.groups.get(group).is_some_and(|members| !members.members.contains_key(&peer_id))
+        state.groups.get(group).is_none_or(|members| {
+            members.kind == ConsumeType::Pull && members.members.contains_key(&peer_id)
+        })
     }
 
     /// The clients of the group.

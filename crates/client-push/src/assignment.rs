@@ -111,7 +111,9 @@ impl Assignment {
     pub(crate) async fn cleared(&self, queue: &MessageQueue) {
         let of_queue = |former: &&Arc<OwnedQueue>| *former.queue == *queue;
         let former: Vec<_> = self.lingering.lock().iter().filter(of_queue).cloned().collect();
-        join_all(former.iter().map(|former| former.idle())).await;
+        if !canary!("INV-24 an ordered queue begins anew beside its listener") {
+            join_all(former.iter().map(|former| former.idle())).await;
+        }
     }
 
     /// Takes the queue out unless another has taken its place.
@@ -250,12 +252,22 @@ impl Engine {
 
     /// Writes the progress of a queue, if it is this consumer's to tell.
     pub(crate) async fn commit(&self, owned: &OwnedQueue) {
-        if !owned.has_begun() || !owned.is_leased(self.now()) {
+        if !owned.has_begun() || !owned.is_leased(self.now()) || self.is_behind(owned).await {
             return;
         }
         if let Err(error) = self.progress.persist_one(&owned.queue).await {
             tracing::warn!(queue = %owned.queue, %error, "cannot write the progress of a queue that is given up, it is kept until the queue comes back");
         }
+    }
+
+    /// Whether the group has come further in a queue than this consumer, so somebody else has it.
+    /// Unknown counts as no: then nothing can be written either.
+    async fn is_behind(&self, owned: &OwnedQueue) -> bool {
+        if !self.is_clustering() || owned.moved.load(Ordering::Acquire) {
+            return false;
+        }
+        let committed = self.brokers().query_offset(&self.group, &owned.queue).await;
+        committed.is_ok_and(|committed| committed > self.progress.memory(&owned.queue))
     }
 
     /// Takes a queue; false when it is still being given up.

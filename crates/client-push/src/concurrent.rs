@@ -76,7 +76,9 @@ async fn settle(
             tracing::warn!(queue = %queue.queue, %offset, "failed message is dropped, broadcasting has no retry");
             finished.push(offset);
         } else if queue.holds(batch.ticket, message.queue_offset) {
-            if give_back(engine, message, delay_level).await {
+            if give_back(engine, message, delay_level).await
+                || canary!("INV-31 a message is finished although there is no copy")
+            {
                 finished.push(message.queue_offset);
             } else {
                 again.push(message.queue_offset);

@@ -47,6 +47,9 @@
 //! | `send_back` | returning what failed |
 //! | `member`, `subscriptions`, [`stats`] | what brokers and operators are told |
 
+#[macro_use]
+mod canary;
+
 mod assignment;
 pub mod builder;
 pub mod call;
@@ -54,6 +57,9 @@ mod concurrent;
 pub mod consumer;
 mod engine;
 pub mod error;
+#[cfg(test)]
+#[path = "explorer_test.rs"]
+mod explorer;
 mod flow_control;
 pub mod listener;
 mod member;

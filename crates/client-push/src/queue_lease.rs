@@ -55,7 +55,7 @@ impl Lease {
 
     /// Whether the queue may be worked on.
     pub(crate) fn is_held(&self, now: Monotonic) -> bool {
-        !self.needed || self.within(LIFE, now)
+        !self.needed || self.within(LIFE, now) || canary!("INV-24 in order without the lock")
     }
 
     /// Whether the next owner must wait for a running listener.

@@ -42,8 +42,11 @@ pub(crate) async fn start_offset(
     engine: &Engine,
     queue: &MessageQueue,
 ) -> Result<Start, ClientError> {
-    if let Some(offset) = engine.progress.read(queue).await? {
-        return Ok(Start { offset, stored: true });
+    match engine.progress.read(queue).await {
+        Ok(Some(offset)) => return Ok(Start { offset, stored: true }),
+        Err(_) if canary!("INV-23 an unknown position is 0") => {}
+        Ok(None) => {}
+        Err(error) => return Err(error),
     }
     let retry = rmq_message::name::is_retry(&queue.topic);
     let offset = match Rule::of(engine.settings.consume_from_where, retry) {

@@ -15,6 +15,9 @@ use super::Outcome;
 use super::stage::{GROUPS, Seat};
 use crate::History;
 
+/// Nanoseconds after which nothing that a group was done with may come again: no trouble keeps
+/// progress from being written and saved for so long.
+const STALE: u64 = 240_000_000_000;
 /// Wrong things after which no more are noted.
 const VIOLATIONS_MAX: usize = 20;
 /// Youngest lines of the record that a failing run shows.
@@ -145,7 +148,7 @@ impl Record {
         for (offset, body) in &messages {
             self.note(&format!("{seat:?} {queue} {offset} {}", String::from_utf8_lossy(body)));
         }
-        let calm = self.is_calm();
+        let (calm, now) = (self.is_calm(), self.now());
         let mut state = self.state.lock();
         state.deliveries += messages.len();
         let mut wrong = Vec::new();
@@ -165,6 +168,10 @@ impl Record {
             }
         }
         for (offset, body) in &messages {
+            let done = state.done.get(&(seat.group, body.clone())).copied();
+            if done.is_some_and(|done| now.saturating_sub(done) > STALE) {
+                wrong.push(format!("INV-26: {seat:?} gets {queue} {offset} again long after"));
+            }
             if calm && state.done.contains_key(&(seat.group, body.clone())) {
                 wrong.push(format!("INV-26: {seat:?} gets {queue} {offset} again in calm times"));
             }

@@ -60,8 +60,9 @@ impl OffsetRequests {
         Err(reply::no_progress())
     }
 
-    /// A group has come so far (15). Members say so oneway, again and again; one that was cut off
-    /// and is no member any more must not set back what others have done since (INV-25).
+    /// A group has come so far (15). Members say so oneway, again and again, also those that have
+    /// lost a queue and do not know it yet: they set back nothing (INV-22, INV-25). Who waits for
+    /// an answer means it.
     pub(crate) fn update(&self, peer: &Peer, request: &RemotingCommand) -> Response {
         answer(self.update_checked(peer, request))
     }
@@ -82,9 +83,10 @@ impl OffsetRequests {
         let place =
             Place { group: &said.consumer_group, topic: &said.topic, queue_id: said.queue_id };
         let now = Timestamp::from(self.clock.wall());
-        let stale =
-            request.is_oneway() && self.consumers.is_stranger(&said.consumer_group, peer.id());
-        let backward = if stale { Backward::Ignored } else { Backward::Allowed };
+        let by_the_way = request.is_oneway()
+            && !self.consumers.may_set_back(&said.consumer_group, peer.id())
+            && !self.is_beyond_the_end(place);
+        let backward = if by_the_way { Backward::Ignored } else { Backward::Allowed };
         match self.offsets.commit(place, said.commit_offset, backward, now) {
             Commit::Done => Ok(Response::ok()),
             Commit::Reset => Ok(reply::commit_after_reset()),
@@ -93,6 +95,13 @@ impl OffsetRequests {
                 said.commit_offset
             ))),
         }
+    }
+
+    /// Whether the group has come further than its queue goes: part of the log is lost, and whoever
+    /// notices corrects it.
+    fn is_beyond_the_end(&self, place: Place<'_>) -> bool {
+        let end = self.store.offsets(&QueueKey::new(place.topic, place.queue_id)).end;
+        self.offsets.committed(place).is_some_and(|known| known > end.0)
     }
 
     /// The position of a time (29).

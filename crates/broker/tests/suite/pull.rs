@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use rmq_message::subscription::Subscription;
 use rmq_message::{Timestamp, sys_flag};
+use rmq_remoting::protocol::heartbeat::ConsumeType;
 use rmq_remoting::protocol::heartbeat::{ConsumerGroup, Heartbeat};
 use rmq_remoting::protocol::offset::{
     CloneGroupOffset, MaxOffset, QueryConsumerOffset, ResetOffset, SearchOffset,
@@ -13,7 +14,7 @@ use rmq_remoting::protocol::offset::{
 };
 use rmq_remoting::protocol::pull::{PullMessage, PullResponse};
 use rmq_remoting::protocol::topic::DeleteTopic;
-use rmq_remoting::{TypedRequest, response_code};
+use rmq_remoting::{Invoker, TypedRequest, response_code};
 
 use crate::fixture::{Fixture, WAIT, ask, bodies, config, header, payload, pull};
 
@@ -399,24 +400,41 @@ async fn progress_is_copied_to_another_group() {
 }
 
 #[tokio::test]
-async fn who_is_no_member_any_more_sets_the_others_not_back() {
+async fn what_members_say_by_the_way_sets_back_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::start(config(dir.path()));
-    fixture.send("Orders", "one", "").await;
+    for body in ["0", "1", "2", "3", "4", "5"] {
+        fixture.send("Orders", body, "").await;
+    }
+    let committed = async |of: i64| {
+        assert_eq!(fixture.call(&query("Orders")).await.offset, of);
+    };
+    fixture.pull("Orders", 0, 0).await;
     fixture.call(&update(5)).await;
     // Nobody consumes: whoever says so may go back.
     fixture.oneway(update(4).to_command().oneway()).await;
-    assert_eq!(fixture.call(&query("Orders")).await.offset, 4);
+    committed(4).await;
     let member = fixture.connect();
     let mut heartbeat = crate::clients::heartbeat("one@1", &["Orders"]);
     heartbeat.consumer_data_set[0].group_name = "GC".into();
+    heartbeat.consumer_data_set[0].consume_type = ConsumeType::Push;
     crate::fixture::call(&member, &heartbeat).await;
+    let to = crate::fixture::nowhere();
+    member.oneway(&to, update(3).to_command().oneway(), WAIT).await.unwrap();
     fixture.oneway(update(3).to_command().oneway()).await;
-    assert_eq!(fixture.call(&query("Orders")).await.offset, 4);
-    // Forward is no harm, members may go back, and so may tools, which wait for an answer.
-    fixture.oneway(update(6).to_command().oneway()).await;
-    assert_eq!(fixture.call(&query("Orders")).await.offset, 6);
+    committed(4).await;
+    member.oneway(&to, update(5).to_command().oneway(), WAIT).await.unwrap();
+    committed(5).await;
+    // Who waits for an answer means it; so does who finds the queue shorter.
     fixture.call(&update(2)).await;
-    assert_eq!(fixture.call(&query("Orders")).await.offset, 2);
+    committed(2).await;
+    fixture.call(&update(60)).await;
+    member.oneway(&to, update(6).to_command().oneway(), WAIT).await.unwrap();
+    committed(6).await;
+    // A pull consumer that is a member goes where it wants.
+    heartbeat.consumer_data_set[0].consume_type = ConsumeType::Pull;
+    crate::fixture::call(&member, &heartbeat).await;
+    member.oneway(&to, update(1).to_command().oneway(), WAIT).await.unwrap();
+    committed(1).await;
     fixture.stop().await;
 }
