@@ -75,6 +75,21 @@ pub fn run(seed: u64, minutes: u64) -> Outcome {
     })
 }
 
+/// Members come, leave and are killed on a network without faults; after each change every queue has
+/// just one owner within five seconds (INV-26).
+pub fn changes_of_members(seed: u64) -> Outcome {
+    act(Stage::new(seed, Shape::of(seed)), move |stage| async move {
+        stage.open().await;
+        stage.sleep(Duration::from_secs(60)).await;
+        for _ in 0..20 {
+            trouble::change_members(&stage).await;
+            stage.sleep(trouble::BALANCED).await;
+            judge::owners(&stage).into_iter().for_each(|wrong| stage.record.wrong(wrong));
+            stage.sleep(stage.some_ms(0, 30_000)).await;
+        }
+    })
+}
+
 /// Runs a scene on a stage.
 fn act<F>(stage: Arc<Stage>, scene: impl FnOnce(Arc<Stage>) -> F) -> Outcome
 where

@@ -69,3 +69,11 @@ fn promises_hold_whatever_goes_wrong() {
     }
     assert!(red.is_empty(), "{} of {count} seeds are red: {red:?}", red.len());
 }
+
+#[test]
+fn every_queue_has_an_owner_within_five_seconds() {
+    for seed in 1..4 {
+        let outcome = sim::changes_of_members(seed);
+        assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}");
+    }
+}

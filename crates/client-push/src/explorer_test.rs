@@ -23,7 +23,7 @@ use rmq_runtime::Monotonic;
 use crate::owned_queue::OwnedQueue;
 use crate::process_queue::Batch;
 use crate::queue_lease::Lease;
-use crate::ready::ReadyLine;
+use crate::ready::{ReadyLine, Work};
 use crate::stats::StatsTable;
 use crate::testing::message;
 
@@ -372,7 +372,7 @@ impl Scene {
     fn call(&mut self, number: usize) {
         let now = self.now;
         let member = self.members[number].as_mut().unwrap();
-        let Some(owned) = member.line.next().now_or_never() else { return };
+        let Some(Work::Pulled(owned)) = member.line.next().now_or_never() else { return };
         if !owned.is_leased(now) {
             return self.anew(number, &owned);
         }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rmq_message::{QueueOffset, name, record};
+use rmq_message::{MessageQueue, QueueOffset, name, record};
 use rmq_runtime::World;
 use rmq_store::{AdmitAll, MessageStore, QueueKey, ReadRequest};
 
 use super::programs::failures;
-use super::stage::{BILLS, GROUPS, ORDERS, Stage};
+use super::stage::{BILLS, GROUPS, ORDERS, QUEUES, Stage};
 use super::trouble;
 use crate::Client;
 use crate::history::Contents;
@@ -82,7 +82,7 @@ fn judge_sends(stage: &Arc<Stage>, [orders, bills]: &[Contents; 2]) {
 
 /// What groups have not done yet.
 async fn left_to_do(stage: &Arc<Stage>, reader: &Client, contents: &[Contents; 2]) -> Vec<String> {
-    let mut left = Vec::new();
+    let mut left = owners(stage);
     for (group, (name, ordered)) in GROUPS.iter().enumerate() {
         let letters = dead_letters(stage, name);
         for (topic, contents) in [ORDERS, BILLS].iter().zip(contents) {
@@ -100,10 +100,6 @@ async fn left_to_do(stage: &Arc<Stage>, reader: &Client, contents: &[Contents; 2
                         "P2: {name} never got {queue} {offset} ({body}, which fails {fails} times)"
                     ));
                 }
-                let owners = stage.record.owners(group, queue);
-                if owners.len() != 1 {
-                    left.push(format!("INV-26: {queue} is owned by {owners:?} of {name}"));
-                }
             }
             left.extend(lag(reader, name, topic, contents).await);
         }
@@ -117,6 +113,28 @@ async fn left_to_do(stage: &Arc<Stage>, reader: &Client, contents: &[Contents; 2
         }
     }
     left
+}
+
+/// Queues that have not just one owner in each group.
+pub(super) fn owners(stage: &Stage) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (group, (name, _)) in GROUPS.iter().enumerate() {
+        for (number, store) in stage.stores.lock().iter() {
+            // A broker to which nothing was sent yet does not have the topic.
+            let ends = (0..QUEUES).map(|id| store.offsets(&QueueKey::new(ORDERS, id)).end);
+            if ends.max() <= Some(QueueOffset::ZERO) {
+                continue;
+            }
+            let broker = format!("broker-{number}");
+            for queue in (0..QUEUES).map(|id| MessageQueue::new(ORDERS, &broker, id)) {
+                let owners = stage.record.owners(group, &queue);
+                if owners.len() != 1 {
+                    wrong.push(format!("INV-26: {queue} is owned by {owners:?} of {name}"));
+                }
+            }
+        }
+    }
+    wrong
 }
 
 /// Queues whose committed progress is not their end.

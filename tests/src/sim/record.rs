@@ -43,10 +43,10 @@ struct State {
     violations: Vec<String>,
     /// What was noted last before the first of them.
     lines_then: Vec<String>,
-    /// Calls of listeners that ended, by place: whatever the answer.
-    answered: BTreeSet<Place>,
+    /// Since when a place is behind a group: its listener has answered, and an ordered one well.
+    answered: BTreeMap<Place, u64>,
     /// Messages that a group has done with.
-    done: BTreeMap<(usize, Bytes), u64>,
+    done: BTreeSet<(usize, Bytes)>,
     /// Ordered queues with a call of a listener.
     at_work: BTreeMap<(usize, MessageQueue), Seat>,
     /// Members that were stopped in the middle of their work: their calls may outlast their locks.
@@ -162,17 +162,18 @@ impl Record {
             for (offset, _) in messages.iter().filter(|(offset, _)| *offset > 0) {
                 let before = (seat.group, queue.clone(), offset - 1);
                 let in_call = messages.iter().any(|(other, _)| *other == offset - 1);
-                if !in_call && !state.answered.contains(&before) {
+                if !in_call && !state.answered.contains_key(&before) {
                     wrong.push(format!("P3: {seat:?} gets {queue} {offset} before {}", before.2));
                 }
             }
         }
-        for (offset, body) in &messages {
-            let done = state.done.get(&(seat.group, body.clone())).copied();
-            if done.is_some_and(|done| now.saturating_sub(done) > STALE) {
+        for (offset, _) in &messages {
+            let place = (seat.group, queue.clone(), *offset);
+            let Some(answered) = state.answered.get(&place) else { continue };
+            if now.saturating_sub(*answered) > STALE {
                 wrong.push(format!("INV-26: {seat:?} gets {queue} {offset} again long after"));
             }
-            if calm && state.done.contains_key(&(seat.group, body.clone())) {
+            if calm {
                 wrong.push(format!("INV-26: {seat:?} gets {queue} {offset} again in calm times"));
             }
         }
@@ -215,7 +216,7 @@ impl Record {
             from = last;
         }
         for offset in from..offset {
-            if !state.answered.contains(&(group, queue.clone(), offset)) {
+            if !state.answered.contains_key(&(group, queue.clone(), offset)) {
                 wrong.push(format!("INV-21: {group} has passed {queue} {offset} unseen"));
                 break;
             }
@@ -229,7 +230,7 @@ impl Record {
 
     /// Whether a group has done with a message.
     pub(super) fn is_done(&self, group: usize, body: &Bytes) -> bool {
-        self.state.lock().done.contains_key(&(group, body.clone()))
+        self.state.lock().done.contains(&(group, body.clone()))
     }
 
     pub(super) fn outcome(&self) -> Outcome {
@@ -257,10 +258,11 @@ impl Call<'_> {
         for (offset, body) in &self.messages {
             // An ordered queue stays where it is when its listener fails.
             if done || !self.ordered {
-                state.answered.insert((self.seat.group, self.queue.clone(), *offset));
+                let place = (self.seat.group, self.queue.clone(), *offset);
+                state.answered.entry(place).or_insert(now);
             }
             if done {
-                state.done.entry((self.seat.group, body.clone())).or_insert(now);
+                state.done.insert((self.seat.group, body.clone()));
             }
         }
     }

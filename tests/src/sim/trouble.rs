@@ -242,6 +242,30 @@ fn clock(stage: &Arc<Stage>, number: u8) {
     machine.clock().step(by);
 }
 
+/// Within this time after a change every queue has an owner.
+pub(super) const BALANCED: Duration = Duration::from_secs(5);
+
+/// A member of some group comes, leaves or is killed; somebody stays.
+pub(super) async fn change_members(stage: &Arc<Stage>) {
+    let seats: Vec<_> = stage.seats.iter().collect();
+    let (seat, machine) = seats[stage.chance.place(seats.len())];
+    let alone = stage.members_of(seat.group).len() == 1;
+    if !machine.is_up() {
+        stage.record.trouble(&format!("{seat:?} comes"), FELT);
+        stage.start_consumer(*seat);
+    } else if !alone && stage.chance.one_in(2) {
+        stage.record.trouble(&format!("{seat:?} leaves"), FELT);
+        stage.ask_to_leave(machine);
+        while machine.is_up() {
+            stage.sleep(Duration::from_millis(100)).await;
+        }
+    } else if !alone {
+        stage.record.trouble(&format!("{seat:?} is killed"), FELT);
+        machine.kill();
+        stage.record.owns(*seat, None);
+    }
+}
+
 /// Groups in which nobody is left get their first member back.
 pub(super) fn fill(stage: &Arc<Stage>) {
     for group in 0..GROUPS.len() {
