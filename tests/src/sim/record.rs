@@ -21,7 +21,7 @@ const STALE: u64 = 240_000_000_000;
 /// Wrong things after which no more are noted.
 const VIOLATIONS_MAX: usize = 20;
 /// Youngest lines of the record that a failing run shows.
-const LINES_MAX: usize = 1_000;
+const LINES_MAX: usize = 50_000;
 
 /// A place in a queue, as a group sees it.
 type Place = (usize, MessageQueue, i64);

@@ -1,6 +1,6 @@
 //! Who waits for which queue, until when. A plain structure: no clock inside, no task.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::task::Waker;
 
 use rmq_message::{CompactString, QueueOffset};
@@ -14,7 +14,8 @@ use crate::limits;
 /// The structure.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    by_id: HashMap<u64, Waiter>,
+    /// Who has waited longest is woken first.
+    by_id: BTreeMap<u64, Waiter>,
     by_queue: HashMap<QueueKey, BTreeSet<u64>>,
     by_peer: HashMap<u64, usize>,
     deadlines: BTreeSet<(Monotonic, u64)>,
