@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use crate::config::{BrokerConfig, ConfigError};
 use crate::identity::Identity;
+use crate::timer::Timers;
 use administration::Administration;
 use parts::Parts;
 use requests::Requests;
@@ -62,8 +63,9 @@ impl Broker {
         let admin: Arc<dyn StoreAdmin> = Arc::clone(&store) as _;
         let parts = Parts::open(world, tasks.child("broker"), config, store, admin)?;
         let requests = Requests::new(&parts);
-        let administration = Administration::new(&parts);
-        let work = Arc::new(Work::new(&parts, Arc::clone(&requests.clients)));
+        let timers = parts.timers()?;
+        let administration = Administration::new(&parts, timers.as_ref().map(Timers::shown));
+        let work = Arc::new(Work::new(&parts, Arc::clone(&requests.clients), timers));
         let Parts { identity, store, .. } = parts;
         Ok(Arc::new(Self { identity, store, requests, administration, work }))
     }

@@ -62,6 +62,18 @@ pub struct BrokerConfig {
     pub short_polling_time_mills: u64,
     /// Most messages of one pull.
     pub pull_batch_max_message_count: usize,
+    /// Whether messages may wait until a moment of their own.
+    pub timer_wheel_enable: bool,
+    /// Longest such wait, seconds.
+    pub timer_max_delay_sec: u32,
+    /// Precision of such waits: 1,000 is the only one served.
+    pub timer_precision_ms: u32,
+    /// Such a message waits at most so many seconds, and then is stored anew for the rest.
+    pub timer_roll_window_slot: u32,
+    /// Bytes of a file of the timer log.
+    pub mapped_file_size_timer_log: u64,
+    /// Whether such messages may be taken back.
+    pub recall_message_enable: bool,
     /// Whether consumers may filter by conditions over properties (SQL92).
     pub enable_property_filter: bool,
     /// Between registrations at the name servers; 10,000 to 60,000 take effect.
@@ -133,6 +145,12 @@ impl Default for BrokerConfig {
             long_polling_enable: true,
             short_polling_time_mills: 1000,
             pull_batch_max_message_count: 160,
+            timer_wheel_enable: true,
+            timer_max_delay_sec: 3 * 86_400,
+            timer_precision_ms: 1000,
+            timer_roll_window_slot: 2 * 86_400,
+            mapped_file_size_timer_log: 100 << 20,
+            recall_message_enable: false,
             enable_property_filter: false,
             register_name_server_period: 30_000,
             register_broker_timeout_mills: 24_000,
@@ -204,6 +222,17 @@ impl BrokerConfig {
             crate::delay::Levels::parse(&self.message_delay_level).is_some(),
             "messageDelayLevel",
             "must be 1 to 100 delays such as `1s 5m 2h 1d`",
+        )?;
+        check(self.timer_precision_ms == 1000, "timerPrecisionMs", "only 1000 is served")?;
+        check(
+            (2..=7 * 86_400 - 60).contains(&self.timer_roll_window_slot),
+            "timerRollWindowSlot",
+            "must be 2 to 604740 seconds, so that a tick fits into the wheel",
+        )?;
+        check(
+            (4096..=1 << 30).contains(&self.mapped_file_size_timer_log),
+            "mappedFileSizeTimerLog",
+            "must be 4 KiB to 1 GiB",
         )?;
         check(
             self.pull_batch_max_message_count > 0,

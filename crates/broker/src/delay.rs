@@ -7,6 +7,7 @@
 
 mod due;
 mod levels;
+mod release;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,22 +15,18 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
-use rmq_message::record::{NewRecord, RecordView};
-use rmq_message::{
-    CompactString, PhysicalOffset, QueueOffset, Timestamp, java, name, properties, property,
-};
+use rmq_message::record::RecordView;
+use rmq_message::{PhysicalOffset, QueueOffset, Timestamp, name};
 use rmq_remoting::protocol::register::DataVersion;
 use rmq_runtime::{Clock, ClockExt, Stop};
-use rmq_store::{AdmitAll, AppendError, MessageStore, QueueKey, ReadRequest, ReadStatus};
+use rmq_store::{AdmitAll, MessageStore, QueueKey, ReadRequest, ReadStatus};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 pub(crate) use levels::Levels;
+pub(crate) use release::{Release, tags_code};
 
-use crate::append::Appender;
 use crate::document::{self, Changes, Document};
-use crate::identity::Identity;
-use crate::topic_table::TopicTable;
 use due::DueTimes;
 
 /// Messages that one pass delivers before it waits for the store.
@@ -124,11 +121,9 @@ impl Bells {
 
 /// Delivers.
 pub(crate) struct DelayDelivery {
-    pub(crate) identity: Arc<Identity>,
-    pub(crate) topics: Arc<TopicTable>,
     pub(crate) progress: Arc<DelayProgress>,
     pub(crate) store: Arc<dyn MessageStore>,
-    pub(crate) appender: Appender,
+    pub(crate) release: Release,
     pub(crate) bells: Arc<Bells>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -209,7 +204,7 @@ impl DelayDelivery {
         let mut delivered = Delivered { next: from, end: None };
         let wait = self.deliver_due(outcome.records, due, &mut delivered)?;
         if let Some(end) = delivered.end {
-            self.appender.settled(end).await.map_err(|error| error.to_string())?;
+            self.release.appender.settled(end).await.map_err(|error| error.to_string())?;
         }
         if delivered.next > from {
             self.progress.set(level, delivered.next, now);
@@ -232,7 +227,7 @@ impl DelayDelivery {
                 if !wait.is_zero() {
                     return Ok(Some(wait));
                 }
-                match self.deliver(&record) {
+                match self.release.stage(&record, record.properties) {
                     Ok(end) => delivered.end = end.or(delivered.end),
                     // What was staged before is kept; this one comes again.
                     Err(_) if delivered.end.is_some() => return Ok(Some(RETRY)),
@@ -244,55 +239,6 @@ impl DelayDelivery {
             }
         }
         Ok(None)
-    }
-
-    /// Stages one message in its true queue; `None` when it has none any more.
-    fn deliver(&self, record: &RecordView<'_>) -> Result<Option<PhysicalOffset>, AppendError> {
-        let Some((queue, tags_code)) = self.destination(record) else {
-            tracing::warn!(
-                offset = record.physical_offset.0,
-                "a delayed message has no topic any more and is dropped"
-            );
-            return Ok(None);
-        };
-        let delivered = NewRecord {
-            topic: &queue.topic,
-            queue_id: queue.queue_id,
-            flag: record.flag,
-            sys_flag: record.sys_flag,
-            born_timestamp: record.born_timestamp,
-            born_host: record.born_host,
-            store_host: self.identity.address(),
-            reconsume_times: record.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: record.body,
-            properties: record.properties,
-            tags_code,
-        };
-        match self.appender.stage(&queue, std::slice::from_ref(&delivered)) {
-            Ok(receipt) => Ok(Some(receipt.end)),
-            // It will never fit, and must not hold up all others.
-            Err(error @ (AppendError::TooLarge { .. } | AppendError::Unfit(_))) => {
-                let offset = record.physical_offset.0;
-                tracing::error!(offset, %error, "a delayed message cannot be delivered");
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn destination(&self, record: &RecordView<'_>) -> Option<(QueueKey, i64)> {
-        let of = |name| properties::find(record.properties, name);
-        let topic = of(property::REAL_TOPIC)?;
-        if matches!(topic, name::HALF_TOPIC | name::ROCKSDB_HALF_TOPIC | name::SCHEDULE_TOPIC) {
-            return None;
-        }
-        let queues = self.topics.find(topic)?.queues().max(1);
-        let queue_id: i32 = of(property::REAL_QUEUE_ID)?.parse().ok()?;
-        // The topic may have fewer queues than when the message came.
-        let queue_id = queue_id.rem_euclid(queues);
-        let tags_code = of(property::TAGS).map_or(0, |tag| java::hash(tag).into());
-        Some((QueueKey { topic: CompactString::new(topic), queue_id }, tags_code))
     }
 }
 

@@ -13,15 +13,16 @@
 //! | `topic_table`, `group_table`, `offset_table`, `queue_lock` | tables that are kept in files |
 //! | `consumer_registry`, `producer_registry` | who is connected |
 //! | `hold` | pulls and pops that wait |
-//! | `delay` | messages that wait |
+//! | `delay` | messages that wait for the time of a delay level |
+//! | `timer` | messages that wait until a moment of their own |
 //! | `pop` | what is popped and not yet done |
 //! | `transaction` | half messages and their ends |
 //! | `assignment` | which queues a member consumes, when the broker says it |
 //! | `registrar` | the name servers' knowledge of this broker |
 //! | `limits` | bounds of what peers can make it hold |
 //!
-//! Absent by intention: timers of any length and replicas are not
-//! served by this version; such requests are refused, never half served.
+//! Absent by intention: replicas are not served by this version; such requests are refused, never
+//! half served.
 
 #![expect(
     clippy::result_large_err,
@@ -49,6 +50,7 @@ mod queue_lock;
 mod registrar;
 mod reply;
 mod stats;
+mod timer;
 mod topic_table;
 mod transaction;
 

@@ -68,6 +68,18 @@ names! {
     TIMER_DELIVER_MS = "TIMER_DELIVER_MS";
     /// Rounded delivery time of a message that waits in the timer.
     TIMER_OUT_MS = "TIMER_OUT_MS";
+    /// When a timed message was entered into its tick.
+    TIMER_ENQUEUE_MS = "TIMER_ENQUEUE_MS";
+    /// When a timed message was delivered.
+    TIMER_DEQUEUE_MS = "TIMER_DEQUEUE_MS";
+    /// How often a timed message was stored anew, because it waits for so long.
+    TIMER_ROLL_TIMES = "TIMER_ROLL_TIMES";
+    /// Unique id of the timed message that this one takes back.
+    TIMER_DEL_UNIQKEY = "TIMER_DEL_UNIQKEY";
+    /// When a mark of the broker was made.
+    BORN_TIMESTAMP = "BORN_TIMESTAMP";
+    /// Trace context.
+    TRACE_CONTEXT = "TRACE_CONTEXT";
     /// Correlates a reply with its request.
     CORRELATION_ID = "CORRELATION_ID";
     /// Client that waits for the reply.

@@ -45,7 +45,7 @@ impl House {
         let classes = workspace::target().join("interop/classes").join(&casting.apache_version);
         jars.compile_drivers(
             &classes,
-            &["Admin", "Produce", "PushConsume", "Transact", "Request", "Answer"],
+            &["Admin", "Produce", "PushConsume", "Timed", "Transact", "Request", "Answer"],
         )?;
         let profile = Profile::chosen(casting.release);
         if !casting.control {

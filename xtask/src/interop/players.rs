@@ -57,6 +57,8 @@ impl Player {
 /// What a producer shall send.
 #[derive(Clone)]
 pub(super) struct Sends {
+    /// Java class that sends.
+    driver: &'static str,
     options: Vec<String>,
     binary: bool,
 }
@@ -67,7 +69,13 @@ impl Sends {
         let options = ["--topic", topic, "--key-prefix", prefix, "--count", &count.to_string()]
             .map(str::to_owned)
             .to_vec();
-        Self { options, binary: false }
+        Self { driver: "Produce", options, binary: false }
+    }
+
+    /// Another Java class than the usual one sends.
+    pub(super) fn driver(mut self, driver: &'static str) -> Self {
+        self.driver = driver;
+        self
     }
 
     pub(super) fn with(mut self, options: &[&str]) -> Self {
@@ -144,7 +152,13 @@ impl Stage<'_> {
         name_server: SocketAddr,
         sends: &Sends,
     ) -> Result<Running> {
-        self.player(side.into(), ["Produce", "produce"], name_server, &sends.options, sends.binary)
+        self.player(
+            side.into(),
+            [sends.driver, "produce"],
+            name_server,
+            &sends.options,
+            sends.binary,
+        )
     }
 
     /// Starts a consumer and waits until it is ready.

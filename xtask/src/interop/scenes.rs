@@ -9,6 +9,7 @@ mod pop;
 mod relay;
 mod retry;
 mod store;
+mod timer;
 mod transaction;
 mod watched;
 
@@ -74,6 +75,16 @@ pub(super) const SCENES: &[Scene] = &[
     long("sql-ours", "our conditions over properties, answered by Apache's broker", |stage| {
         exchange::conditions(stage, Apache, Ours)
     }),
+    quick(
+        "timer-java",
+        "Java's timed messages on our broker come in time, and not when taken back",
+        timer::comes_and_goes,
+    ),
+    long(
+        "timer-store",
+        "timed messages come although our broker and Apache's change hands",
+        timer::changes_hands,
+    ),
     long(
         "broadcast",
         "each of two Java broadcast consumers gets all from our broker",

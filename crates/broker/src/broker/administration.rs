@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use parking_lot::Mutex;
 use rmq_remoting::request_code as code;
 use rmq_remoting::{RemotingCommand, Reply, Response};
 
@@ -29,10 +31,12 @@ pub(super) struct Administration {
     config: ConfigAdmin,
     clients: ClientAdmin,
     offsets: OffsetRequests,
+    /// How far the timers are; nothing when there are none.
+    timer_note: Option<Arc<Mutex<Bytes>>>,
 }
 
 impl Administration {
-    pub(super) fn new(p: &Parts) -> Self {
+    pub(super) fn new(p: &Parts, timer_note: Option<Arc<Mutex<Bytes>>>) -> Self {
         let topics = Arc::new(topics(p));
         Self {
             groups: groups(p, &topics),
@@ -52,6 +56,7 @@ impl Administration {
             },
             clients: clients(p),
             offsets: super::requests::offsets(p),
+            timer_note,
         }
     }
 
@@ -105,6 +110,10 @@ impl Administration {
             code::GET_CONSUMER_RUNNING_INFO => self.clients.describe(request),
             code::CONSUME_MESSAGE_DIRECTLY => self.clients.consume(request),
             code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => self.clients.status(request),
+            code::GET_TIMER_CHECK_POINT => match &self.timer_note {
+                Some(note) => Response::ok().with_body(note.lock().clone()).into(),
+                None => reply::failed("The checkpoint is null").into(),
+            },
             code::SWITCH_TIMER_ENGINE => reply::timer_engine_fixed().into(),
             other => reply::unserved(other).into(),
         }

@@ -8,6 +8,7 @@ use rmq_message::Timestamp;
 use rmq_remoting::Endpoint;
 use rmq_runtime::{Clock, Monotonic, Tasks, World};
 use rmq_store::{MessageStore, StoreAdmin};
+use tokio::sync::Notify;
 
 use super::OpenError;
 use crate::append::Appender;
@@ -15,7 +16,7 @@ use crate::assignment::modes::RequestModes;
 use crate::assignment::routes::RouteView;
 use crate::config::{BrokerConfig, ConfigError, Live};
 use crate::consumer_registry::ConsumerRegistry;
-use crate::delay::{Bells, DelayDelivery, DelayProgress, Levels};
+use crate::delay::{Bells, DelayDelivery, DelayProgress, Levels, Release};
 use crate::document::Files;
 use crate::filter::Filters;
 use crate::group_table::GroupTable;
@@ -32,6 +33,7 @@ use crate::producer_registry::ProducerRegistry;
 use crate::queue_lock::LockTable;
 use crate::registrar::{Publication, Registrar};
 use crate::stats::Stats;
+use crate::timer::{Timers, Timing, Tools};
 use crate::topic_table::TopicTable;
 use crate::transaction::{self, Ledger, Rules, TransactionCheck};
 
@@ -61,6 +63,7 @@ pub(super) struct Parts {
     pub(super) holds: Arc<HoldService>,
     pub(super) filters: Arc<Filters>,
     pub(super) bells: Arc<Bells>,
+    pub(super) timer_bell: Arc<Notify>,
     pub(super) stats: Arc<Stats>,
     pub(super) publication: Arc<Publication>,
     pub(super) pop: PopParts,
@@ -122,6 +125,7 @@ impl Parts {
             producers: Arc::default(),
             holds: Arc::default(),
             filters: Arc::new(Filters::new(config.enable_property_filter)),
+            timer_bell: Arc::default(),
             bells: Arc::new(Bells::new(&levels)),
             stats,
             publication: Arc::new(Publication::new()),
@@ -145,13 +149,35 @@ impl Parts {
         Appender::new(store, self.clock(), stats, &self.config)
     }
 
-    pub(super) fn delivery(&self) -> DelayDelivery {
-        DelayDelivery {
+    /// The timers, as far as an earlier life has come; none when nothing is timed.
+    pub(super) fn timers(&self) -> std::io::Result<Option<Timers>> {
+        let rules = Timing::of(&self.config);
+        let tools = Tools {
+            disk: Arc::clone(&self.world.disk),
+            clock: self.clock(),
+            tasks: self.tasks.clone(),
+            store: Arc::clone(&self.store),
+            store_admin: Arc::clone(&self.store_admin),
+            release: self.release(),
+            bell: Arc::clone(&self.timer_bell),
+        };
+        let root = self.config.store_path_root_dir.clone();
+        rules.enabled.then(|| Timers::open(root, rules, tools)).transpose()
+    }
+
+    pub(super) fn release(&self) -> Release {
+        Release {
             identity: Arc::clone(&self.identity),
             topics: Arc::clone(&self.topics),
+            appender: self.appender(),
+        }
+    }
+
+    pub(super) fn delivery(&self) -> DelayDelivery {
+        DelayDelivery {
             progress: Arc::clone(&self.delays),
             store: Arc::clone(&self.store),
-            appender: self.appender(),
+            release: self.release(),
             bells: Arc::clone(&self.bells),
             clock: self.clock(),
         }

@@ -18,10 +18,12 @@ use crate::processor::offset::OffsetRequests;
 use crate::processor::pop::PopRequests;
 use crate::processor::pull::PullRequests;
 use crate::processor::query::QueryRequests;
+use crate::processor::recall::RecallRequests;
 use crate::processor::reply::ReplyRequests;
 use crate::processor::send::SendRequests;
 use crate::processor::send_back::SendBackRequests;
 use crate::processor::transaction::TransactionRequests;
+use crate::timer::Timing;
 
 /// Those who serve them.
 pub(super) struct Requests {
@@ -31,6 +33,7 @@ pub(super) struct Requests {
     pub(super) clients: Arc<ClientRequests>,
     locks: LockRequests,
     queries: QueryRequests,
+    recalls: RecallRequests,
     send_back: SendBackRequests,
     pop: Arc<PopRequests>,
     acks: AckRequests,
@@ -64,6 +67,7 @@ impl Requests {
                 clock: p.clock(),
             },
             queries: QueryRequests { store: Arc::clone(&p.store), tasks: p.tasks.clone() },
+            recalls: recalls(p),
             send_back: send_back(p),
             transactions: transactions(p),
         }
@@ -103,6 +107,7 @@ impl Requests {
             code::GET_MIN_OFFSET => self.offsets.min(&request).into(),
             code::GET_EARLIEST_MSG_STORETIME => self.offsets.earliest(&request).into(),
             code::SEARCH_OFFSET_BY_TIMESTAMP => self.offsets.search(&request),
+            code::RECALL_MESSAGE => self.recalls.process(peer, &request),
             code::SEND_REPLY_MESSAGE_V2 | code::SEND_REPLY_MESSAGE => {
                 self.replies.process(peer, request)
             }
@@ -131,8 +136,20 @@ fn send(p: &Parts) -> SendRequests {
             p.world.clock.utc_offset_ms(),
         ),
         stats: Arc::clone(&p.stats),
+        timers: Timing::of(&p.config),
         reject_transactions: p.config.reject_transaction_message,
         accept_from: p.config.start_accept_send_request_time_stamp,
+    }
+}
+
+fn recalls(p: &Parts) -> RecallRequests {
+    RecallRequests {
+        identity: Arc::clone(&p.identity),
+        live: Arc::clone(&p.live),
+        topics: Arc::clone(&p.topics),
+        appender: p.appender(),
+        clock: p.clock(),
+        rules: Timing::of(&p.config),
     }
 }
 

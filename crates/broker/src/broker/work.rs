@@ -8,6 +8,7 @@ use rmq_message::{QueueOffset, Timestamp, name};
 use rmq_remoting::Invoker;
 use rmq_runtime::{ClockExt, OnFailure, Tasks, World};
 use rmq_store::{ArrivalListener, QueueKey};
+use tokio::sync::Notify;
 
 use super::parts::Parts;
 use crate::assignment::routes::RouteView;
@@ -20,6 +21,7 @@ use crate::processor::client::ClientRequests;
 use crate::queue_lock::LockTable;
 use crate::registrar::Registrar;
 use crate::stats::{SAMPLE_PERIOD, Stats};
+use crate::timer::Timers;
 use crate::transaction::TransactionCheck;
 
 /// Between looks for clients and locks that have expired.
@@ -34,6 +36,8 @@ pub(super) struct Work {
     files: Arc<Files>,
     documents: Vec<(Arc<dyn Document>, Rhythm)>,
     delivery: Arc<DelayDelivery>,
+    /// Until they run.
+    timers: Mutex<Option<Timers>>,
     levels: Levels,
     revival: Arc<Revival>,
     orders: Arc<OrderTable>,
@@ -54,6 +58,7 @@ pub(super) struct Work {
 struct Arrivals {
     holds: Arc<HoldService>,
     bells: Arc<Bells>,
+    timer_bell: Arc<Notify>,
     revive: Arc<ReviveWatch>,
 }
 
@@ -62,16 +67,19 @@ impl ArrivalListener for Arrivals {
         self.holds.arrived(queue, end);
         if queue.topic == name::SCHEDULE_TOPIC {
             self.bells.ring(queue.queue_id);
+        } else if queue.topic == name::TIMER_TOPIC {
+            self.timer_bell.notify_one();
         }
         self.revive.arrived(queue);
     }
 }
 
 impl Work {
-    pub(super) fn new(parts: &Parts, clients: Arc<ClientRequests>) -> Self {
+    pub(super) fn new(parts: &Parts, clients: Arc<ClientRequests>, timers: Option<Timers>) -> Self {
         let arrivals = Arrivals {
             holds: Arc::clone(&parts.holds),
             bells: Arc::clone(&parts.bells),
+            timer_bell: Arc::clone(&parts.timer_bell),
             revive: Arc::clone(&parts.pop.watch),
         };
         parts.store.on_arrival(Arc::new(arrivals));
@@ -94,6 +102,7 @@ impl Work {
                 (Arc::clone(&parts.delays) as _, delays),
             ],
             delivery: Arc::new(parts.delivery()),
+            timers: Mutex::new(timers),
             levels: parts.levels.clone(),
             revival: Arc::new(parts.revival()),
             orders: Arc::clone(&parts.pop.orders),
@@ -126,6 +135,9 @@ impl Work {
         for (level, delay) in self.levels.iter() {
             let run = Arc::clone(&self.delivery).run(level, delay, tasks.stop_token());
             tasks.spawn(&format!("delay-{level}"), OnFailure::Unhealthy, run);
+        }
+        if let Some(timers) = self.timers.lock().take() {
+            tasks.spawn("timer", OnFailure::Unhealthy, timers.run(tasks.stop_token()));
         }
         for queue in self.revival.log.queues() {
             let name = format!("revive-{}", queue.queue_id);

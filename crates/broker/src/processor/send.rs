@@ -29,6 +29,8 @@ use crate::identity::Identity;
 use crate::queue_lock::LockTable;
 use crate::reply;
 use crate::stats::{Count, Stats};
+use crate::timer::Timing;
+use crate::timer::recall::Ticket;
 use crate::topic_table::{Template, Topic, TopicTable};
 use crate::transaction;
 
@@ -49,6 +51,7 @@ pub(crate) struct SendRequests {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) ids: UniqueIds,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) timers: Timing,
     /// Whether messages of transactions are refused.
     pub(crate) reject_transactions: bool,
     /// Sends are refused before this moment, ms since 1970.
@@ -170,7 +173,7 @@ impl SendRequests {
             .map_err(|error| reply::illegal_message(format_args!("{error}")))?;
         let mut target = self.redirect_retry(incoming, target)?;
         target.before.no_flush |= scan.no_wait || request.is_oneway();
-        let wait = self.wait(header, &scan, &target)?;
+        let wait = self.wait(header, &scan, &target, now)?;
         let level = wait.level();
         let delay = level.and_then(|level| self.levels.delay(level));
 
@@ -187,6 +190,7 @@ impl SendRequests {
             // Written anew where it is not what the sender wrote.
             delay: level.filter(|level| *level != scan.delay).or(target.delay),
             real: (wait != Wait::None).then_some((&*target.topic, target.queue_id)),
+            tick: wait.tick(),
             transaction_id: (wait == Wait::Verdict).then_some(unique_id),
         };
         let marks = Marks {
@@ -199,6 +203,7 @@ impl SendRequests {
 
         let queue = match wait {
             Wait::Level(level) => QueueKey::new(name::SCHEDULE_TOPIC, level - 1),
+            Wait::Tick(_) => QueueKey::new(name::TIMER_TOPIC, 0),
             Wait::Verdict => transaction::half_queue(),
             Wait::None => QueueKey { topic: target.topic.clone(), queue_id: target.queue_id },
         };
@@ -227,7 +232,18 @@ impl SendRequests {
         // Of a message that waits the queue that was asked for, but the offset where it waits.
         let queue_id = if wait == Wait::None { target.queue_id } else { asked_queue };
         let ids = id::offset_id(self.identity.address(), receipt.physical_offset);
-        let response = self.stored(&ids, queue_id, &receipt, unique_id);
+        let mut response = self.stored(&ids, queue_id, &receipt, unique_id);
+        if let Wait::Tick(tick) = wait
+            && !name::is_retry(&target.topic)
+        {
+            let ticket = Ticket {
+                topic: target.topic,
+                broker: self.identity.name.clone(),
+                at: tick.saturating_add(1),
+                unique_id: unique_id.into(),
+            };
+            response.fields.push("recallHandle", &ticket.encode());
+        }
         Ok(self.finish(request, &receipt, target.before, response))
     }
 
@@ -237,6 +253,7 @@ impl SendRequests {
         header: &SendMessage<'_>,
         scan: &Scan<'_>,
         target: &Target,
+        now: Timestamp,
     ) -> Result<Wait, Response> {
         let level = self.levels.clamp(target.delay.unwrap_or(scan.delay));
         // A dead letter is one whatever it was before, and so is a retry.
@@ -245,15 +262,31 @@ impl SendRequests {
             if self.reject_transactions {
                 return Err(reply::transactions_forbidden(self.identity.address().ip()));
             }
-            if level.is_some() || scan.timer {
+            if level.is_some() || !scan.wish.is_none() {
                 return Err(reply::transaction_delayed());
             }
             return Ok(Wait::Verdict);
         }
-        if scan.timer && level.is_none() && target.delay.is_none() {
-            return Err(reply::timers_unserved());
+        match level {
+            Some(level) => Ok(Wait::Level(level)),
+            None if scan.wish.is_none() || target.delay.is_some() => Ok(Wait::None),
+            None => self.tick(scan, now),
         }
-        Ok(level.map_or(Wait::None, Wait::Level))
+    }
+
+    /// The tick that a message asks for, if it is still to come.
+    fn tick(&self, scan: &Scan<'_>, now: Timestamp) -> Result<Wait, Response> {
+        if !self.timers.enabled {
+            return Err(reply::timers_disabled());
+        }
+        let max = self.timers.delay_ms_max;
+        let tick = scan.wish.tick(now, max).map_err(|_| reply::timer_illegal(max))?;
+        match tick {
+            Some(tick) => Ok(Wait::Tick(tick)),
+            // There is nothing left to take back.
+            None if scan.takes_back => Err(reply::timer_illegal(max)),
+            None => Ok(Wait::None),
+        }
     }
 
     /// Sends to a retry topic: too many deliveries, or a group that consumes in order, end in the
@@ -297,7 +330,7 @@ impl SendRequests {
         let scan = Scan::of(header.properties)
             .map_err(|error| reply::illegal_message(format_args!("{error}")))?;
         if scan.transaction
-            || scan.timer
+            || !scan.wish.is_none()
             || scan.delay > 0
             || sys_flag::transaction(header.sys_flag) != 0
         {
@@ -386,15 +419,24 @@ enum Wait {
     None,
     /// The time of a delay level.
     Level(i32),
+    /// The end of a tick, ms.
+    Tick(i64),
     /// The end of its transaction.
     Verdict,
 }
 
 impl Wait {
+    fn tick(self) -> Option<i64> {
+        match self {
+            Self::Tick(tick) => Some(tick),
+            Self::None | Self::Level(_) | Self::Verdict => None,
+        }
+    }
+
     fn level(self) -> Option<i32> {
         match self {
             Self::Level(level) => Some(level),
-            Self::None | Self::Verdict => None,
+            Self::None | Self::Tick(_) | Self::Verdict => None,
         }
     }
 }

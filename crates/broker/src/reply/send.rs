@@ -135,8 +135,34 @@ pub(crate) fn transaction_over() -> Response {
     failed("the transaction has been ended before, or was given up; the first end counts")
 }
 
-pub(crate) fn timers_unserved() -> Response {
-    illegal_message("accurate timer message is not enabled, timerWheelEnable is false")
+pub(crate) fn timers_disabled() -> Response {
+    failed("accurate timer message is not enabled, timerWheelEnable is false")
+}
+
+pub(crate) fn timer_illegal(delay_ms_max: i64) -> Response {
+    illegal_message(format_args!(
+        "timer message illegal, the delay time should not be bigger than the max delay \
+         {delay_ms_max}ms; or if set del msg, the delay time should be bigger than the current time"
+    ))
+}
+
+pub(crate) fn recall_forbidden() -> Response {
+    Response::error(code::NO_PERMISSION, "recall failed, operation is forbidden")
+}
+
+pub(crate) fn recall_unavailable() -> Response {
+    Response::error(code::SERVICE_NOT_AVAILABLE, "recall failed, broker service not available")
+}
+
+pub(crate) fn recall_topic_missing(topic: &str) -> Response {
+    Response::error(
+        code::TOPIC_NOT_EXIST,
+        format!("recall failed, the topic[{}] not exist", echo(topic)),
+    )
+}
+
+pub(crate) fn recall_illegal(why: &str) -> Response {
+    Response::error(code::ILLEGAL_OPERATION, why.to_owned())
 }
 
 /// Why a message was not stored.

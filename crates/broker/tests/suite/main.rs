@@ -16,4 +16,5 @@ mod register;
 mod remote;
 mod reply;
 mod send;
+mod timer;
 mod transaction;

@@ -98,8 +98,8 @@ async fn what_this_version_does_not_serve_is_refused_and_not_stored() {
     let fixture = Fixture::start(config(dir.path()));
     for (properties, code) in [
         ("A\u{1}zero\u{0}byte\u{2}", response_code::MESSAGE_ILLEGAL),
-        ("TIMER_DELAY_MS\u{1}1000\u{2}", response_code::MESSAGE_ILLEGAL),
-        ("TIMER_DELIVER_MS\u{1}1000\u{2}", response_code::MESSAGE_ILLEGAL),
+        ("TIMER_DELAY_MS\u{1}soon\u{2}", response_code::MESSAGE_ILLEGAL),
+        ("TIMER_DELAY_SEC\u{1}9999999\u{2}", response_code::MESSAGE_ILLEGAL),
         ("DELAY\u{1}soon\u{2}", response_code::MESSAGE_ILLEGAL),
     ] {
         let answer = fixture.send("Orders", "x", properties).await;

@@ -5,6 +5,8 @@ use rmq_message::property::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 use smallvec::SmallVec;
 use thiserror::Error;
 
+use crate::timer::Wish;
+
 /// What the broker must know.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scan<'a> {
@@ -13,7 +15,10 @@ pub(super) struct Scan<'a> {
     /// Delay level as the sender wrote it; 0 when there is none.
     pub(super) delay: i32,
     pub(super) transaction: bool,
-    pub(super) timer: bool,
+    /// When the message is to be delivered, unless it has waited already.
+    pub(super) wish: Wish<'a>,
+    /// The message takes a timed one back.
+    pub(super) takes_back: bool,
     /// The sender does not wait for the flush.
     pub(super) no_wait: bool,
     /// There is something that the broker leaves out in any case.
@@ -31,6 +36,8 @@ pub(super) struct Edits<'a> {
     pub(super) real: Option<(&'a str, i32)>,
     /// Of a half message, the id of its transaction.
     pub(super) transaction_id: Option<&'a str>,
+    /// The tick in which it waits.
+    pub(super) tick: Option<i64>,
 }
 
 /// What the broker adds to every message.
@@ -52,6 +59,7 @@ impl<'a> Scan<'a> {
     /// Walks the text once. Of repeated names the last one counts.
     pub(super) fn of(text: &'a str) -> Result<Self, PropertyError> {
         let mut scan = Self::default();
+        let mut has_waited = false;
         for segment in text.split(char::from(PROPERTY_SEPARATOR)) {
             let Some((name, value)) = pair(segment) else { continue };
             match name {
@@ -65,11 +73,15 @@ impl<'a> Scan<'a> {
                 property::TRANSACTION_PREPARED => {
                     scan.transaction = value.eq_ignore_ascii_case("true");
                 }
-                property::TIMER_DELAY_MS
-                | property::TIMER_DELAY_SEC
-                | property::TIMER_DELIVER_MS => scan.timer = true,
-                name => scan.strip |= is_brokers(name),
+                property::TIMER_DEL_UNIQKEY => scan.takes_back = true,
+                property::TIMER_OUT_MS => has_waited = true,
+                name => {
+                    scan.strip |= !scan.wish.take(name, value) && is_brokers(name);
+                }
             }
+        }
+        if has_waited {
+            scan.wish = Wish::default();
         }
         Ok(scan)
     }
@@ -136,19 +148,22 @@ pub(super) fn rewrite(
         add(property::REAL_TOPIC, topic);
         add(property::REAL_QUEUE_ID, &queue_id.to_string());
     }
+    if let Some(tick) = edits.tick {
+        add(property::TIMER_OUT_MS, &tick.to_string());
+    }
 }
 
 fn is_replaced(name: &str, edits: &Edits<'_>) -> bool {
     match name {
         property::DELAY => edits.delay.is_some(),
-        property::REAL_TOPIC
-        | property::REAL_QUEUE_ID
-        | property::TIMER_DELAY_MS
-        | property::TIMER_DELAY_SEC
-        | property::TIMER_DELIVER_MS => edits.real.is_some(),
         property::TRANSACTION_ID
         | property::TRANSACTION_CHECK_TIMES
         | property::TRANSACTION_PREPARED_QUEUE_OFFSET => edits.transaction_id.is_some(),
+        property::REAL_TOPIC | property::REAL_QUEUE_ID => edits.real.is_some(),
+        // A delay level counts more, and says so.
+        property::TIMER_DELAY_MS | property::TIMER_DELAY_SEC | property::TIMER_DELIVER_MS => {
+            edits.real.is_some() && edits.tick.is_none()
+        }
         name => is_brokers(name),
     }
 }
