@@ -11,6 +11,7 @@ use rmq_client_producer::{
     TransactionProducer, Verdict, reply_to,
 };
 use rmq_client_push::ConsumeOutcome;
+use rmq_runtime::{OnFailure, Tasks};
 use rmq_tests::inbox::consumer;
 use rmq_tests::{Client, Cluster, Inbox, eventually, holds};
 
@@ -93,12 +94,13 @@ async fn a_question_gets_its_reply_or_an_error_in_time() -> Result<()> {
     cluster.create_topic(TOPIC, 2).await?;
     let client = Client::connect(&cluster.namesrv()).await?;
     let (replier, inbox) = (client.producer().clone(), Inbox::new());
+    let answers = Tasks::new("answers");
     let listener = inbox.answering("one", move |delivery| {
         let Ok(reply) = reply_to(&delivery.message, "pong") else {
             return ConsumeOutcome::Success;
         };
         let replier = replier.clone();
-        tokio::spawn(async move { replier.send(reply).await });
+        answers.spawn("answer", OnFailure::Log, async move { drop(replier.send(reply).await) });
         ConsumeOutcome::Success
     });
     let consumer = consumer(&cluster.namesrv(), "answers", TOPIC).listener(listener);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rmq_message::subscription::{ExpressionType, Subscription};
 use rmq_message::{CompactString, QueueOffset, Timestamp};
-use rmq_remoting::protocol::pop::{PollingInfo, PollingInfoResponse, PopMessage};
+use rmq_remoting::protocol::pop::{PollingCount, PollingCountResponse, PopMessage};
 use rmq_remoting::{Peer, RemotingCommand, Reply, Response, response_code};
 use rmq_runtime::{Clock, ClockExt, Entropy};
 use rmq_store::{MessageStore, QueueKey};
@@ -114,14 +114,14 @@ impl PopRequests {
 
     /// How many pops wait for a queue (200055).
     pub(crate) fn polling(&self, request: &RemotingCommand) -> Response {
-        let asked: PollingInfo = match read(request) {
+        let asked: PollingCount = match read(request) {
             Ok(asked) => asked,
             Err(refused) => return refused,
         };
         let queue = QueueKey::new(&asked.topic, asked.queue_id);
         let waiting = self.holds.waiting(&queue, &asked.consumer_group);
         let polling_count = i32::try_from(waiting).unwrap_or(i32::MAX);
-        Response::of(&PollingInfoResponse { polling_count })
+        Response::of(&PollingCountResponse { polling_count })
     }
 
     /// Whoever shares what was popped may go on with what is left.

@@ -7,7 +7,7 @@ use rmq_broker::BrokerConfig;
 use rmq_message::QueueOffset;
 use rmq_remoting::protocol::group::SubscriptionGroupConfig;
 use rmq_remoting::protocol::pop::{
-    AckMessage, BatchAck, BatchAckMessage, ChangeInvisibleTime, Notification, PollingInfo,
+    AckMessage, BatchAck, BatchAckMessage, ChangeInvisibleTime, Notification, PollingCount,
     PopMessage, PopResponse,
 };
 use rmq_remoting::{RemotingCommand, TypedRequest, response_code};
@@ -428,7 +428,7 @@ async fn those_who_ask_are_told_that_there_is_something() {
     let asked = ask(WAIT);
     let (told, _) = tokio::join!(fixture.call(&asked), fixture.send(TOPIC, "b", ""));
     assert!(told.has_msg);
-    let polling = PollingInfo { consumer_group: GROUP.into(), topic: TOPIC.into(), queue_id: -1 };
+    let polling = PollingCount { consumer_group: GROUP.into(), topic: TOPIC.into(), queue_id: -1 };
     assert_eq!(fixture.call(&polling).await.polling_count, 0);
     fixture.stop().await;
 }

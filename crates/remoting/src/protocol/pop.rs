@@ -136,7 +136,7 @@ header! {
 header! {
     /// Asks how many pops wait (200055).
     #[doc(alias = "PollingInfoRequestHeader")]
-    pub struct PollingInfo {
+    pub struct PollingCount {
         /// Group.
         consumer_group: CompactString = "consumerGroup",
         /// Topic.
@@ -147,7 +147,7 @@ header! {
 
     /// Answer: how many wait.
     #[doc(alias = "PollingInfoResponseHeader")]
-    pub struct PollingInfoResponse {
+    pub struct PollingCountResponse {
         /// How many.
         polling_count: i32 = "pollingNum",
     }
@@ -214,7 +214,7 @@ impl BatchAck {
 json_body!(BatchAckMessage);
 
 conversation! {
-    PollingInfo = POLLING_INFO => PollingInfoResponse;
+    PollingCount = POLLING_INFO => PollingCountResponse;
     BatchAckMessage = BATCH_ACK_MESSAGE => ();
     PopMessage = POP_MESSAGE => (PopResponse, Bytes);
     AckMessage = ACK_MESSAGE => ();
