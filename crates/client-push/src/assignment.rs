@@ -128,6 +128,19 @@ impl Assignment {
     }
 }
 
+/// What a balancing changes: the queues to give up, among them those whose giving up is not
+/// complete, and the queues to take once these are gone.
+pub(crate) fn difference(
+    owned: Vec<Arc<OwnedQueue>>,
+    wanted: &BTreeSet<MessageQueue>,
+) -> (Vec<Arc<OwnedQueue>>, Vec<MessageQueue>) {
+    let (live, dead): (Vec<_>, Vec<_>) = owned.into_iter().partition(|owned| owned.is_live());
+    let held = live.iter().map(|owned| (*owned.queue).clone()).collect();
+    let Plan { revoke, assign, .. } = rebalance::plan(&held, wanted);
+    let leaving = live.into_iter().filter(|owned| revoke.contains(&owned.queue));
+    (leaving.chain(dead).collect(), assign)
+}
+
 impl Engine {
     /// Balances all topics; whether everything is as it should be.
     pub(crate) async fn rebalance(self: &Arc<Self>) -> bool {
@@ -210,13 +223,9 @@ impl Engine {
         topic: &str,
         wanted: &BTreeSet<MessageQueue>,
     ) -> bool {
-        let owned: Vec<_> = self.assignment.queues();
-        let owned = owned.into_iter().filter(|owned| owned.queue.topic == topic);
-        let (live, dead): (Vec<_>, Vec<_>) = owned.partition(|owned| owned.is_live());
-        let held = live.iter().map(|owned| (*owned.queue).clone()).collect();
-        let Plan { revoke, assign, .. } = rebalance::plan(&held, wanted);
-        let leaving = live.into_iter().filter(|owned| revoke.contains(&owned.queue));
-        let leaving: Vec<_> = leaving.chain(dead).collect();
+        let mut owned = self.assignment.queues();
+        owned.retain(|owned| owned.queue.topic == topic);
+        let (leaving, assign) = difference(owned, wanted);
         if leaving.is_empty() && assign.is_empty() {
             return true;
         }

@@ -20,6 +20,7 @@ use rmq_client_core::{ClientError, OffsetStore};
 use rmq_message::{MessageQueue, MessageView, QueueOffset, Timestamp};
 use rmq_runtime::Monotonic;
 
+use crate::assignment;
 use crate::owned_queue::OwnedQueue;
 use crate::process_queue::Batch;
 use crate::queue_lease::Lease;
@@ -304,10 +305,9 @@ impl Scene {
         let Ok(wanted) = rebalance::allocate(&Average, &number.to_string(), queues, seen) else {
             return;
         };
-        let held = member.owned.keys().cloned().collect();
-        let plan = rebalance::plan(&held, &wanted);
-        for queue in plan.revoke {
-            let owned = Arc::clone(&self.member(number).owned[&queue]);
+        let owned = member.owned.values().cloned().collect();
+        let (leaving, assign) = assignment::difference(owned, &wanted);
+        for owned in leaving {
             owned.close();
             let keeps = owned.running() > 0
                 && owned.lease.as_ref().is_some_and(|lease| lease.holds_back(self.now));
@@ -315,9 +315,13 @@ impl Scene {
                 self.release(number, &owned);
             }
         }
-        for queue in plan.assign {
+        for queue in assign {
             let fresh = self.fresh(&queue);
             let member = self.member(number);
+            if member.owned.contains_key(&queue) {
+                // Still being given up.
+                continue;
+            }
             member.progress.let_go(&queue);
             member.owned.insert(queue, fresh);
         }
@@ -469,8 +473,11 @@ impl Scene {
                 while !self.member(number).pulls.is_empty() {
                     self.act(Event::Came(number));
                 }
-                for _ in 0..24 {
+                loop {
                     self.act(Event::Call(number));
+                    if self.member(number).calls.is_empty() {
+                        break;
+                    }
                     while !self.member(number).calls.is_empty() {
                         self.act(Event::Done(number));
                     }
@@ -479,21 +486,25 @@ impl Scene {
                 self.act(Event::Renew(number));
                 self.check()?;
             }
+            if self.unrest(&alive).is_none() {
+                return Ok(());
+            }
             self.now = self.now + TICK;
         }
+        self.unrest(&alive).map_or(Ok(()), Err)
+    }
+
+    /// A queue that has not just one owner, or is not consumed to its end.
+    fn unrest(&self, alive: &[usize]) -> Option<String> {
         let broker = self.broker.lock();
-        for queue in &self.queues {
+        self.queues.iter().find_map(|queue| {
             let owners = alive.iter().filter(|number| {
                 self.members[**number].as_ref().is_some_and(|it| it.owned.contains_key(queue))
             });
             let (owners, committed) = (owners.count(), broker.committed.get(queue).copied());
-            if owners != 1 || committed != Some(MESSAGES) {
-                return Err(format!(
-                    "INV-20, 26: {queue} has {owners} owners, is at {committed:?}"
-                ));
-            }
-        }
-        Ok(())
+            (owners != 1 || committed != Some(MESSAGES))
+                .then(|| format!("INV-20, 26: {queue} has {owners} owners, is at {committed:?}"))
+        })
     }
 
     /// Everything that the future depends on.
