@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let status = if arguments.explore {
         explorer(true, false).env("RMQ_EXPLORE", "deep").status()
     } else {
-        let mut clusters = clusters(false);
+        let mut clusters = clusters(true, false);
         clusters.args(["promises", "--nocapture"]);
         clusters
             .env("RMQ_SIM_SEEDS", arguments.seeds.to_string())
@@ -46,34 +46,36 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The simulated clusters, optimised; arguments for the test program may follow.
-fn clusters(canary: bool) -> Command {
-    let mut cargo = workspace::cargo();
-    cargo.args(["test", "--release", "-p", "rmq-tests", "--test", "sim"]);
-    if canary {
-        cargo.args(["--features", "canary"]);
-    }
-    cargo.arg("--").env("RUST_BACKTRACE", "0");
+/// The simulated clusters; arguments for the test program may follow.
+fn clusters(release: bool, canary: bool) -> Command {
+    let mut cargo = tests(&["-p", "rmq-tests", "--test", "sim"], release, canary);
+    cargo.arg("--");
     cargo
 }
 
 /// The explorer of balancings.
 fn explorer(release: bool, canary: bool) -> Command {
+    let mut cargo = tests(&["-p", "rmq-client-push", "--lib"], release, canary);
+    cargo.args(["explorer", "--", "--nocapture"]);
+    cargo
+}
+
+fn tests(what: &[&str], release: bool, canary: bool) -> Command {
     let mut cargo = workspace::cargo();
-    cargo.args(["test", "-p", "rmq-client-push", "--lib"]);
+    cargo.arg("test").args(what).env("RUST_BACKTRACE", "0");
     if release {
         cargo.arg("--release");
     }
     if canary {
         cargo.args(["--features", "canary"]);
     }
-    cargo.args(["explorer", "--", "--nocapture"]).env("RUST_BACKTRACE", "0");
     cargo
 }
 
 /// The crates whose canaries the simulation must notice.
 const SINGING: [&str; 1] = ["crates/client-push/src"];
 
+/// Not optimised: what is built anew for the canaries costs more than what runs.
 fn sing() -> Result<ExitCode> {
     let mut names = Vec::new();
     for folder in SINGING {
@@ -84,10 +86,10 @@ fn sing() -> Result<ExitCode> {
     }
     let noticed_by = |name: &str| -> Result<Vec<&str>> {
         let mut by = Vec::new();
-        let mut runs = clusters(true);
+        let mut runs = clusters(false, true);
         runs.args(["promises", "--nocapture"]);
         runs.env("RMQ_SIM_SEEDS", "12").env("RMQ_SIM_MINUTES", "5");
-        for (what, mut tests) in [("explorer", explorer(true, true)), ("clusters", runs)] {
+        for (what, mut tests) in [("explorer", explorer(false, true)), ("clusters", runs)] {
             let tests = tests.env("RMQ_CANARY", name).stderr(Stdio::inherit());
             let output = tests.output().context("cargo could not be started")?;
             let text = String::from_utf8_lossy(&output.stdout);
