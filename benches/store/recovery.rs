@@ -41,8 +41,10 @@ fn main() {
     assert!(!status.success(), "it was to be killed");
 
     println!("{gib} GiB of {messages} messages in {queue_count} queues");
+    let mode =
+        if setting("RMQ_BENCH_SYNC", 0) == 0 { FlushDiskType::Async } else { FlushDiskType::Sync };
     let started = Instant::now();
-    let bed = Bed::open(home, FlushDiskType::Sync);
+    let bed = Bed::open(home, mode);
     let opened = started.elapsed();
     let receipt = bed.store.append(&queues[0], &[message(b"first")]).unwrap();
     bed.store.settle().unwrap();

@@ -102,6 +102,11 @@ pub trait DiskFile: Send + Sync + 'static {
     fn is_cached(&self, _offset: u64, _len: usize) -> bool {
         true
     }
+    /// The first position from `offset` on that may hold anything but zeros, as far as the file
+    /// system can tell; the end of the file when nothing does.
+    fn data_from(&self, offset: u64) -> u64 {
+        offset
+    }
     /// Cuts or grows the file (with zeros).
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes all that was written durable. After an error nothing is known about what was.

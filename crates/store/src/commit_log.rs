@@ -38,6 +38,16 @@ pub(crate) struct Recovered {
     pub(crate) segment: Arc<Segment>,
     pub(crate) end: u64,
     pub(crate) last_timestamp: Timestamp,
+    /// What is still to be made durable, by the first sync.
+    pub(crate) unsynced: Option<Unsynced>,
+}
+
+/// What a start has found from `from` on, and nobody has synced. Up to `again` it is to be written
+/// once more before, see [`recovery::make_durable`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unsynced {
+    pub(crate) from: u64,
+    pub(crate) again: u64,
 }
 
 pub(crate) struct CommitLog {
@@ -72,7 +82,8 @@ impl CommitLog {
         delays: DelayLevels,
         recovered: Recovered,
     ) -> Self {
-        let Recovered { segments, segment, end, last_timestamp } = recovered;
+        let Recovered { segments, segment, end, last_timestamp, unsynced } = recovered;
+        let synced = unsynced.map_or(end, |unsynced| unsynced.from);
         Self {
             mode: config.flush_disk_type,
             limits: Limits {
@@ -86,12 +97,12 @@ impl CommitLog {
             queues,
             segments,
             writer: Mutex::new(Writer::new(segment, end)),
-            disk_side: Mutex::new(DiskSide::new(end, last_timestamp)),
+            disk_side: Mutex::new(DiskSide::new(end, last_timestamp, unsynced)),
             syncing: Mutex::new(()),
             staged_end: AtomicU64::new(end),
             began: end,
             visible: Watermark::new(end),
-            durable: Watermark::new(end),
+            durable: Watermark::new(synced),
             wake: Wake::default(),
         }
     }

@@ -164,7 +164,9 @@ impl LocalStore {
             disk_used: AtomicU64::new(0),
             lock: Mutex::new(Some(lock)),
         });
-        store.save(None)?;
+        if store.saved.lock().progress.is_none() {
+            store.save(None)?;
+        }
         Ok(store)
     }
 

@@ -17,8 +17,8 @@ use rmq_runtime::World;
 use crate::api::QueueKey;
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::recovery::{self, Check, Scanned};
-use crate::commit_log::{CommitLog, Recovered};
-use crate::config::Config;
+use crate::commit_log::{CommitLog, Recovered, Unsynced};
+use crate::config::{Config, FlushDiskType};
 use crate::consume_queue::{Applied, ExtensionContext, Queue, QueueTable, Unit, partition};
 use crate::dispatch::{DelayLevels, entry};
 use crate::index::{KeyIndex, Vouched};
@@ -94,7 +94,7 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
         clean,
     };
     recovery.believe(progress)?;
-    let scanned = recovery.run()?;
+    let (scanned, unsynced) = recovery.run()?;
     let (end, progress) = (scanned.end, recovery.progress.take());
     let (index, indexed) = open_index(
         world,
@@ -111,7 +111,7 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
         None => segments.roll()?,
     };
     let last_timestamp = scanned.last_timestamp.max(checkpoint.log);
-    let recovered = Recovered { segments, segment, end, last_timestamp };
+    let recovered = Recovered { segments, segment, end, last_timestamp, unsynced };
     let log =
         CommitLog::new(config, Arc::clone(&world.clock), Arc::clone(&queues), delays, recovered);
     Ok(Parts { log, index, indexed, checkpoint, progress })
@@ -165,7 +165,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn run(&mut self) -> Result<Scanned, OpenError> {
+    fn run(&mut self) -> Result<(Scanned, Option<Unsynced>), OpenError> {
         let gaps = self.queues.load()?;
         for queue in &gaps {
             tracing::warn!(queue = %queue.key, "files of a consume queue have a gap; it is built again");
@@ -197,10 +197,16 @@ impl Recovery<'_> {
         }
         // After a clean stop it has been synced; only a first file may be new, made by a start that
         // ended before it could leave its mark.
-        let written_again = if self.clean { 0 } else { scanned.end };
-        recovery::make_durable(self.segments, checked_from, written_again)?;
+        let again = if self.clean { 0 } else { scanned.end };
+        let mut unsynced = Some(Unsynced { from: checked_from, again });
+        if self.config.flush_disk_type == FlushDiskType::Sync
+            && let Some(found) = unsynced.take()
+        {
+            // Readers must not see it before; with `ASYNC_FLUSH` they may.
+            recovery::make_durable(self.segments, found, |_| {})?;
+        }
         self.fit_queues(scanned.end)?;
-        Ok(scanned)
+        Ok((scanned, unsynced))
     }
 
     /// Empties queues that hold less than the progress says. Whether there are any.
@@ -250,15 +256,15 @@ impl Recovery<'_> {
         let check = if to == u64::MAX { self.check } else { Check::Form };
         recovery::scan(self.segments, from, to, check, |record| {
             let Some((key, offset, unit)) = entry(record, self.delays) else { return Ok(()) };
-            let known = self.progress.is_none() || self.known.contains(&key);
-            if !known && record.physical_offset.0 < synced_to {
+            let known = || self.progress.is_none() || self.known.contains(&key);
+            if record.physical_offset.0 < synced_to && !known() {
                 // Of a topic that has been deleted.
                 return Ok(());
             }
-            if self.queues.apply(&key, offset, unit, fill && known)? == Applied::Gap {
+            if self.queues.apply(&key, offset, unit, fill && known())? == Applied::Gap {
                 // A queue that began after the progress was written begins at 0; if not, this
                 // record is older than the deletion of its topic.
-                *gap |= known;
+                *gap |= known();
             }
             Ok(())
         })

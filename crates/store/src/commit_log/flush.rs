@@ -10,8 +10,8 @@ use parking_lot::{Condvar, Mutex};
 use rmq_message::Timestamp;
 use rmq_runtime::Stop;
 
-use super::CommitLog;
 use super::writer::{Staged, Touched};
+use super::{CommitLog, Unsynced, recovery};
 use crate::api::AppendError;
 use crate::config::FlushDiskType;
 use crate::segmented_log::Segment;
@@ -24,6 +24,8 @@ pub(super) struct DiskSide {
     staged: Staged,
     /// Files with bytes that are not synced.
     dirty: Vec<Arc<Segment>>,
+    /// What the start has found, until the first sync.
+    found: Option<Unsynced>,
     /// Everything before is in the files.
     written: u64,
     pub(super) last_timestamp: Timestamp,
@@ -34,10 +36,11 @@ pub(super) struct DiskSide {
 }
 
 impl DiskSide {
-    pub(super) fn new(end: u64, last_timestamp: Timestamp) -> Self {
+    pub(super) fn new(end: u64, last_timestamp: Timestamp, found: Option<Unsynced>) -> Self {
         Self {
             staged: Staged::default(),
             dirty: Vec::new(),
+            found,
             written: end,
             last_timestamp,
             pending: Vec::new(),
@@ -174,17 +177,29 @@ impl CommitLog {
     /// Returns up to where everything is synced and visible, and the store time there.
     pub(crate) fn sync(&self) -> Result<(u64, Timestamp), AppendError> {
         let _syncing = self.syncing.lock();
-        let (dirty, end, visible, timestamp) = {
+        let (dirty, found, end, visible, timestamp) = {
             let mut side = self.disk_side.lock();
             let dirty = std::mem::take(&mut side.dirty);
-            (dirty, side.written, self.visible.get(), side.last_timestamp)
+            let found = side.found.take();
+            (dirty, found, side.written, self.visible.get(), side.last_timestamp)
         };
         if let Some(reason) = self.gate.fault() {
             return Err(AppendError::ReadOnly { reason });
         }
+        self.sync_found(found)?;
         self.sync_files(&dirty)?;
         self.durable.advance(end);
         Ok((end.min(visible), timestamp))
+    }
+
+    /// Makes durable what the start has found.
+    fn sync_found(&self, found: Option<Unsynced>) -> Result<(), AppendError> {
+        let Some(found) = found else { return Ok(()) };
+        let told = |to| self.durable.advance(to);
+        recovery::make_durable(&self.segments, found, told).map_err(|error| {
+            self.fail("cannot sync messages", &error);
+            self.failure()
+        })
     }
 
     fn sync_files(&self, dirty: &[Arc<Segment>]) -> Result<(), AppendError> {
@@ -207,6 +222,8 @@ impl CommitLog {
         let mut side = self.disk_side.lock();
         self.write(&mut side)?;
         let dirty = std::mem::take(&mut side.dirty);
+        let found = side.found.take();
+        self.sync_found(found)?;
         if !canary!("RS-01 visible before it is synced") {
             self.sync_files(&dirty)?;
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rmq_message::Timestamp;
 use rmq_message::record::{BLANK_LEN, Head, RecordError, RecordView, head};
 
-use super::checksum;
+use super::{Unsynced, checksum};
 use crate::config::Config;
 use crate::local::OpenError;
 use crate::segmented_log::{Segment, SegmentedLog};
@@ -17,6 +17,8 @@ use crate::segmented_log::{Segment, SegmentedLog};
 /// be on its way to the disk at once.
 const ZEROS_MAX: u64 = 64 << 20;
 const CHUNK: usize = 1 << 20;
+/// Bytes that are written again and synced together.
+const STRETCH: usize = 64 << 20;
 /// What reaches a disk whole or not at all, mostly.
 const SECTOR: usize = 512;
 /// So many zero bytes before the end of a sector have not been written; fields of a record make
@@ -164,13 +166,17 @@ fn survey(log: &SegmentedLog, end: u64, check: Check) -> io::Result<Remains> {
         let bytes = rest_of(&segment, segment.start.max(end))?;
         let first = segment.len - bytes.len() as u64;
         let (mut at, mut zeros) = (0, 0_u64);
-        while let Some(chunk) = bytes.get(at..bytes.len().min(at + CHUNK)).filter(|c| !c.is_empty())
-        {
+        while zeros < ZEROS_MAX && at < bytes.len() {
+            // What has never been written need not be looked at.
+            let data = segment.file()?.data_from(first + at as u64).saturating_sub(first);
+            let skipped = usize::try_from(data).unwrap_or(at).saturating_sub(at) / CHUNK * CHUNK;
+            if skipped > 0 {
+                (at, zeros) = (at + skipped, zeros + skipped as u64);
+                continue;
+            }
+            let Some(chunk) = bytes.get(at..bytes.len().min(at + CHUNK)) else { break };
             if chunk.iter().all(|byte| *byte == 0) {
                 zeros += chunk.len() as u64;
-                if zeros >= ZEROS_MAX {
-                    break;
-                }
             } else {
                 zeros = 0;
                 let position = first + at as u64;
@@ -285,18 +291,28 @@ pub(crate) fn cut(
 }
 
 /// Makes durable what was found from a position on: a process that was killed may have written it
-/// without a sync, and from now on it can be read (INV-02). Up to `end` it is written once more,
-/// because the kernel takes what a failed sync could not write for clean (INV-03).
-pub(crate) fn make_durable(log: &SegmentedLog, from: u64, end: u64) -> io::Result<()> {
+/// without a sync, and from now on it can be read (INV-02). Up to `again` it is written once more,
+/// because the kernel takes what a failed sync could not write for clean (INV-03). Tells how far
+/// it has come.
+pub(crate) fn make_durable(
+    log: &SegmentedLog,
+    Unsynced { from, again }: Unsynced,
+    told: impl Fn(u64),
+) -> io::Result<()> {
     if canary!("INV-02 recovery syncs nothing") {
         return Ok(());
     }
     for segment in log.all().into_iter().filter(|segment| segment.end() > from) {
         let (mut at, file) = (from.max(segment.start), segment.file()?);
-        while at < end.min(segment.end()) {
-            let len = CHUNK.min(usize::try_from(end.min(segment.end()) - at).unwrap_or(CHUNK));
-            file.write_at(at - segment.start, &segment.slice(at, len)?)?;
-            at += len as u64;
+        let end = again.min(segment.end());
+        while at < end {
+            for _ in 0..STRETCH / CHUNK {
+                let len = CHUNK.min(usize::try_from(end.saturating_sub(at)).unwrap_or(CHUNK));
+                file.write_at(at - segment.start, &segment.slice(at, len)?)?;
+                at += len as u64;
+            }
+            file.sync()?;
+            told(at);
         }
         file.sync()?;
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use parking_lot::{Mutex, RwLock};
 use rmq_message::{CompactString, name};
@@ -34,6 +34,8 @@ pub(crate) struct QueueTable {
     turns: Mutex<Turns>,
     /// One turn of writing, syncing or forgetting at a time.
     turn: Mutex<()>,
+    /// Queues that were written or synced so far.
+    steps: AtomicU64,
     /// Topics with batch consume queues, which are not written here.
     batch_topics: HashSet<String>,
 }
@@ -58,6 +60,7 @@ impl QueueTable {
             by_key: RwLock::default(),
             turns: Mutex::default(),
             turn: Mutex::default(),
+            steps: AtomicU64::new(0),
             batch_topics,
         }
     }
@@ -153,6 +156,7 @@ impl QueueTable {
         for queue in rest.by_ref() {
             queue.listed.store(false, Ordering::Release);
             fence(Ordering::SeqCst);
+            self.steps.fetch_add(1, Ordering::Relaxed);
             match queue.write(&self.context) {
                 Ok(()) => written.push((Arc::clone(&queue), queue.visible())),
                 Err(error) => {
@@ -184,7 +188,16 @@ impl QueueTable {
         let mut unsynced = std::mem::take(&mut self.turns.lock().unsynced);
         unsynced.sort_by_key(Arc::as_ptr);
         unsynced.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        unsynced.iter().try_for_each(|queue| queue.sync(&self.context))
+        unsynced.iter().try_for_each(|queue| {
+            queue.sync(&self.context)?;
+            self.steps.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+
+    /// Grows while queues are written and synced, be it by one of thousands.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
     }
 
     /// Exactly where each queue stands, for [`crate::progress`].

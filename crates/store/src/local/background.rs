@@ -166,7 +166,8 @@ impl LocalStore {
     /// Writes consume queue entries, and saves how far everything is.
     async fn save_often(self: Arc<Self>, stop: Stop) {
         let interval = Duration::from_millis(self.config.flush_interval_consume_queue);
-        let mut seen = self.log.visible.get();
+        // What a start has found is saved as well.
+        let mut seen = self.saved.lock().progress.as_ref().map_or(0, |progress| progress.log);
         let mut save_due = self.world.clock.monotonic();
         while self.visible(seen + 1, &stop).await && self.rest(interval, &stop).await {
             seen = self.log.visible.get();

@@ -21,6 +21,8 @@ const MISSED_MAX: u64 = 5;
 struct Work {
     name: &'static str,
     done: u64,
+    /// Steps on the way.
+    steps: u64,
     /// Where it should get to.
     target: u64,
     /// How long it may rest of its own accord, in milliseconds.
@@ -29,8 +31,8 @@ struct Work {
 
 #[derive(Default)]
 struct Pulse {
-    /// What was done at the last look, and looks since it moved.
-    seen: HashMap<&'static str, (u64, u64)>,
+    /// What was done at the last look, with its steps, and looks since it moved.
+    seen: HashMap<&'static str, ((u64, u64), u64)>,
 }
 
 impl Pulse {
@@ -38,9 +40,10 @@ impl Pulse {
     fn look(&mut self, works: &[Work]) -> Option<&'static str> {
         let mut still = None;
         for work in works {
-            let (done, missed) = self.seen.entry(work.name).or_insert((work.done, 0));
-            *missed = if *done == work.done && work.done < work.target { *missed + 1 } else { 0 };
-            *done = work.done;
+            let now = (work.done, work.steps);
+            let (seen, missed) = self.seen.entry(work.name).or_insert((now, 0));
+            *missed = if *seen == now && work.done < work.target { *missed + 1 } else { 0 };
+            *seen = now;
             if *missed > MISSED_MAX + work.rests_ms / 1000 {
                 still = still.or(Some(work.name));
             }
@@ -58,17 +61,24 @@ impl LocalStore {
         };
         let done = self.log.durable.get();
         let mut works = vec![
-            Work { name: "the flush of the log", done, target: flushed, rests_ms },
+            Work { name: "the flush of the log", done, steps: 0, target: flushed, rests_ms },
             Work {
                 name: "the writing of consume queues",
                 done: self.derived.load(Ordering::Relaxed),
+                steps: self.log.queues.steps(),
                 target: visible,
                 rests_ms: self.config.flush_interval_consume_queue,
             },
         ];
         if self.index.is_some() {
             let done = self.indexed.get();
-            works.push(Work { name: "the key index", done, target: visible, rests_ms: 0 });
+            works.push(Work {
+                name: "the key index",
+                done,
+                steps: 0,
+                target: visible,
+                rests_ms: 0,
+            });
         }
         works
     }
@@ -100,7 +110,7 @@ mod tests {
     use super::*;
 
     fn at(done: u64, target: u64) -> Work {
-        Work { name: "work", done, target, rests_ms: 0 }
+        Work { name: "work", done, steps: 0, target, rests_ms: 0 }
     }
 
     #[test]
@@ -117,6 +127,14 @@ mod tests {
         }
         assert_eq!(pulse.look(&[at(29, 200)]), Some("work"));
         assert_eq!(pulse.look(&[at(30, 200)]), None, "it moves again");
+    }
+
+    #[test]
+    fn work_of_many_steps_moves_with_each() {
+        let mut pulse = Pulse::default();
+        for steps in 0..100 {
+            assert_eq!(pulse.look(&[Work { steps, ..at(1, 2) }]), None);
+        }
     }
 
     #[test]
