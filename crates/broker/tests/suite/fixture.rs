@@ -68,6 +68,13 @@ impl Fixture {
         Self { world, tasks, store, broker, invoker }
     }
 
+    /// Why it does not open.
+    pub(crate) fn refused(config: BrokerConfig) -> String {
+        let (world, tasks) = (World::system(), Tasks::new("test"));
+        let store = LocalStore::open(&world, &tasks, store_config(&config)).unwrap();
+        Broker::open(&world, &tasks, config, store).err().unwrap().to_string()
+    }
+
     /// Stops as a server does.
     pub(crate) async fn stop(self) {
         assert_eq!(self.broker.stop().await, Vec::<String>::new());

@@ -16,5 +16,6 @@ mod register;
 mod remote;
 mod reply;
 mod send;
+mod state_files;
 mod timer;
 mod transaction;
