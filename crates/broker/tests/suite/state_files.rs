@@ -35,6 +35,9 @@ fn table(text: &[u8], name: &str) -> Value {
     document[name].clone()
 }
 
+/// What becomes of a file; none when it is gone.
+type Damage = dyn Fn(&Bytes) -> Option<Bytes>;
+
 /// Lives once: every table changes.
 async fn live(dir: &Path, round: i64) {
     let fixture = Fixture::start(config(dir));
@@ -78,7 +81,7 @@ async fn a_damaged_table_is_read_from_the_generation_before() {
         kept.push((new, before));
     }
     let cut = |text: &Bytes| Some(text.slice(..text.len() / 2));
-    let damages: [&dyn Fn(&Bytes) -> Option<Bytes>; 4] =
+    let damages: [&Damage; 4] =
         [&|_| None, &|_| Some(Bytes::new()), &cut, &|text| Some(vec![0; text.len()].into())];
     for (number, damage) in damages.into_iter().enumerate() {
         for ((name, ..), (new, before)) in TABLES.iter().zip(&kept) {
