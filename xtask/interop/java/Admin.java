@@ -7,6 +7,9 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Properties;
 import java.util.TreeMap;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -84,7 +87,8 @@ public final class Admin {
             case "putKv" -> admin.createAndUpdateKvConfig(args.get(0), args.get(1), args.get(2));
             case "getKv" -> Options.say("VALUE " + admin.getKVConfig(args.get(0), args.get(1)));
             case "consumeDirectly" -> Options.say("RESULT " + admin.consumeMessageDirectly(args.get(0), args.get(1), args.get(2), args.get(3)));
-            case "mqadmin" -> mqadmin(args);
+            case "mqadmin" -> complain(args.get(0), mqadmin(args));
+            case "mqadminFor" -> interrupted(Long.parseLong(args.get(0)), args.subList(1, args.size()));
             default -> throw new IllegalArgumentException("no such verb");
         }
     }
@@ -155,8 +159,29 @@ public final class Admin {
         return queue.getBrokerName() + ":" + queue.getQueueId();
     }
 
+    /** A command that never ends by itself, for so many seconds. */
+    private void interrupted(long seconds, List<String> args) {
+        Thread caller = Thread.currentThread();
+        ScheduledExecutorService alarm = Executors.newSingleThreadScheduledExecutor();
+        // More than once, for a send may swallow it.
+        alarm.scheduleAtFixedRate(caller::interrupt, seconds, 1, TimeUnit.SECONDS);
+        try {
+            mqadmin(args);
+        } finally {
+            alarm.shutdownNow();
+            Thread.interrupted();
+        }
+    }
+
+    private static void complain(String command, String printed) {
+        // The name of an exception, not of a setting.
+        if (printed.contains("Exception: ") || printed.contains("command failed")) {
+            throw new IllegalStateException("mqadmin " + command + " complained");
+        }
+    }
+
     /** Apache's own command line, in this JVM; what it prints comes back as `| ` lines. */
-    private void mqadmin(List<String> args) throws Exception {
+    private String mqadmin(List<String> args) {
         String[] command = new String[args.size() + 2];
         command[0] = args.get(0);
         command[1] = "-n";
@@ -178,9 +203,6 @@ public final class Admin {
         }
         String printed = taken.toString(StandardCharsets.UTF_8);
         printed.lines().forEach(line -> Options.say("| " + line));
-        // The name of an exception, not of a setting.
-        if (printed.contains("Exception: ") || printed.contains("command failed")) {
-            throw new IllegalStateException("mqadmin " + args.get(0) + " complained");
-        }
+        return printed;
     }
 }

@@ -15,6 +15,8 @@ const FAILURES: usize = 3;
 /// Three of twenty messages fail at first and come back, counted, under their own topic.
 pub(super) fn comes_back(stage: &mut Stage<'_>, servers: Side, consumer: Side) -> Result<()> {
     let cluster = stage.cluster(servers)?;
+    // A consumer that comes before its retry topic looks for it only every half minute.
+    stage.admin(cluster.address())?.create_topic(cluster.broker.address, "%RETRY%retry", 1)?;
     let sent = stage.produce(Side::Apache, cluster.address(), &Sends::new("Retry", "retry", 20))?;
     let consumer = stage.consume(
         consumer,

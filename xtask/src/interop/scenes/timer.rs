@@ -19,6 +19,8 @@ const TOPIC: &str = "Timed";
 pub(super) fn comes_and_goes(stage: &mut Stage<'_>) -> Result<()> {
     let cluster = stage.cluster(Side::Ours)?;
     let address = cluster.address();
+    // A consumer that comes before its topic looks for it only every half minute.
+    stage.admin(address)?.create_topic(cluster.broker.address, TOPIC, 4)?;
     let consumer = stage.consume(Side::Apache, address, &Wants::new("timed", TOPIC))?;
     let sent = send(stage, Side::Apache, address, "mixed", 4000, 4)?;
     await_all(&[&consumer], &sent, WITHIN)?;
