@@ -242,7 +242,7 @@ pub(super) const SCENES: &[Scene] = &[
         pop::killed,
     ),
     quick("admin", "the Java admin client on our servers", admin::verbs),
-    quick("mqadmin", "Apache's command line on our servers", mqadmin::command_line),
+    long("mqadmin", "Apache's command line on our servers", mqadmin::command_line),
     long(
         "store-clean",
         "Apache opens a store that we closed, and we one that Apache closed",
