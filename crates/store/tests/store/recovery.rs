@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rmq_store::{Config, MessageStore, OpenError, QueueKey, StoreAdmin};
+use rmq_store::{Config, FlushDiskType, MessageStore, OpenError, QueueKey, StoreAdmin};
 
 use crate::memory_disk::MemoryDisk;
 use crate::support::{StatusEnd, config, open};
@@ -241,4 +241,23 @@ async fn files_of_another_size_are_refused_by_name() {
     let opened = open(disk, settings()).unwrap();
     assert_eq!(opened.store.status_end(), 0);
     opened.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_start_finds_is_durable_at_once_only_with_sync_flush() {
+    let (disk, starts) = killed().await;
+    for flush_disk_type in [FlushDiskType::Async, FlushDiskType::Sync] {
+        let settings = Config {
+            flush_disk_type,
+            flush_interval_commit_log: 1_000_000,
+            flush_interval_consume_queue: 1_000_000,
+            ..settings()
+        };
+        let opened = open(disk.clone(), settings).unwrap();
+        let status = opened.store.status();
+        assert_eq!(status.max_physical.0, starts[COUNT], "all of it can be read");
+        let durable = status.durable_end == status.max_physical;
+        assert_eq!(durable, flush_disk_type == FlushDiskType::Sync);
+        opened.abandon().await;
+    }
 }
