@@ -89,7 +89,9 @@ fn sing() -> Result<ExitCode> {
         let mut runs = clusters(false, true);
         runs.args(["promises", "--nocapture"]);
         runs.env("RMQ_SIM_SEEDS", "12").env("RMQ_SIM_MINUTES", "5");
-        for (what, mut tests) in [("explorer", explorer(false, true)), ("clusters", runs)] {
+        let scripts = tests(&["-p", "rmq-client-push", "--test", "consumer"], false, true);
+        let all = [("explorer", explorer(false, true)), ("scripts", scripts), ("clusters", runs)];
+        for (what, mut tests) in all {
             let tests = tests.env("RMQ_CANARY", name).stderr(Stdio::inherit());
             let output = tests.output().context("cargo could not be started")?;
             let text = String::from_utf8_lossy(&output.stdout);

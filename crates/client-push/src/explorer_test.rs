@@ -327,9 +327,18 @@ impl Scene {
         }
     }
 
+    fn retire(&self, owned: &OwnedQueue) {
+        owned.retire();
+        let load = owned.load();
+        if load.count + load.bytes > 0 {
+            let wrong = format!("INV-28: {load:?} of {} is still counted", owned.queue);
+            self.broker.lock().wrong = Some(wrong);
+        }
+    }
+
     /// Gives a queue up, as the consumer does.
     fn release(&mut self, number: usize, owned: &Arc<OwnedQueue>) {
-        owned.retire();
+        self.retire(owned);
         let (queue, now) = (&*owned.queue, self.now);
         let committed = self.broker.lock().committed.get(queue).copied().map(QueueOffset);
         let ordered = self.ordered;
@@ -387,10 +396,10 @@ impl Scene {
     /// An ordered queue has lost its lock.
     fn anew(&mut self, number: usize, owned: &Arc<OwnedQueue>) {
         let fresh = self.fresh(&owned.queue);
-        let member = self.member(number);
-        let current = member.owned.get(&*owned.queue);
+        let current = self.member(number).owned.get(&*owned.queue);
         if owned.is_open() && current.is_some_and(|current| Arc::ptr_eq(current, owned)) {
-            owned.retire();
+            self.retire(owned);
+            let member = self.member(number);
             member.progress.let_go(&owned.queue);
             member.owned.insert((*owned.queue).clone(), fresh);
         }
@@ -437,9 +446,6 @@ impl Scene {
                     return Err(format!(
                         "INV-21: {number} is beyond {lowest} in {queue}: {told:?}"
                     ));
-                }
-                if owned.is_retired() && owned.load().count + owned.load().bytes > 0 {
-                    return Err(format!("INV-28: {number} holds {:?} of {queue}", owned.load()));
                 }
                 if self.ordered && owned.is_leased(self.now) && owned.has_begun() {
                     leased.push(number);
