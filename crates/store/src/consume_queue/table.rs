@@ -1,11 +1,12 @@
 //! All consume queues of a store: found by key, written and synced by turns, forgotten by topic.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use foldhash::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rmq_message::{CompactString, name};
 use rmq_runtime::Disk;
