@@ -13,7 +13,7 @@ use rmq_tests::wire::Frame;
 const NOT_SUPPORTED: i64 = 3;
 
 /// Fields of all requests with a value that fits, so that a handler gets as far as the one that does
-/// not.
+/// not. An undecided end of a transaction would get no answer, as at Apache.
 const FIELDS: &str = "a=hostile b=Hostile c=TBW102 d=4 e=0 f=0 g=1 h=0 i= j=0 k=false l=1 m=false \
     n=broker-a topic=Hostile queueId=0 queueOffset=0 offset=0 consumerGroup=hostile \
     producerGroup=hostile group=hostile groupName=hostile clientID=hostile clientId=hostile \
@@ -26,7 +26,7 @@ const FIELDS: &str = "a=hostile b=Hostile c=TBW102 d=4 e=0 f=0 g=1 h=0 i= j=0 k=
     defaultTopicQueueNums=4 readQueueNums=1 writeQueueNums=1 perm=6 \
     topicFilterType=SINGLE_TAG topicSysFlag=0 order=false attributes= bornTimestamp=1 flag=0 \
     properties= reconsumeTimes=0 batch=false isForce=false tranStateTableOffset=0 \
-    commitLogOffset=0 commitOrRollback=0 fromTransactionCheck=false transactionId=0 \
+    commitLogOffset=0 commitOrRollback=8 fromTransactionCheck=false transactionId=0 \
     invisibleTime=1 pollTime=1 bornTime=1 initMode=0 expType=TAG exp=* extraInfo=0 \
     statsName=TOPIC_PUT_NUMS statsKey=Hostile count=1 index=0 cleanOffset=false \
     jstackEnable=false srcGroup=hostile destGroup=hostile2 offline=false compareTopic=Hostile \
