@@ -281,6 +281,34 @@ async fn a_member_is_filtered_by_its_own_subscription() {
 }
 
 #[tokio::test]
+async fn a_member_that_gets_everything_need_not_wait_for_its_newer_subscription_to_arrive() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    fixture.send("Orders", "a", "TAGS\u{1}tagA\u{2}").await;
+    for (expression, pulled) in [("*", 0), ("tagA", 25)] {
+        let member = fixture.connect();
+        let subscription = Subscription::tags("Orders", expression, Timestamp(1)).unwrap();
+        let group = ConsumerGroup {
+            group_name: "GC".into(),
+            subscription_data_set: vec![(&subscription).into()],
+            ..ConsumerGroup::default()
+        };
+        let beat = Heartbeat {
+            client_id: expression.into(),
+            consumer_data_set: vec![group],
+            ..Heartbeat::default()
+        };
+        assert_eq!(ask(&member, beat.to_command()).await.code, 0);
+        let newer = PullMessage { sys_flag: 0, sub_version: 2, ..pull("Orders", 0, 0) };
+        let newer = PullMessage { subscription: None, ..newer };
+        assert_eq!(ask(&member, newer.to_command()).await.code, pulled, "{expression}");
+        let sql = PullMessage { expression_type: Some("SQL92"), ..newer };
+        assert_eq!(ask(&member, sql.to_command()).await.code, 25, "{expression}");
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test]
 async fn filters_that_are_not_served_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::start(config(dir.path()));
