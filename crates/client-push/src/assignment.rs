@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rmq_client_core::ClientError;
 use rmq_client_core::rebalance::{self, Plan};
 use rmq_message::{MessageQueue, QueueOffset};
-use rmq_runtime::{ClockExt, Monotonic};
+use rmq_runtime::{ClockExt, Monotonic, canary};
 
 use crate::engine::Engine;
 use crate::flow_control::Limits;
@@ -111,7 +111,7 @@ impl Assignment {
     pub(crate) async fn cleared(&self, queue: &MessageQueue) {
         let of_queue = |former: &&Arc<OwnedQueue>| *former.queue == *queue;
         let former: Vec<_> = self.lingering.lock().iter().filter(of_queue).cloned().collect();
-        if !canary!("INV-24 an ordered queue begins anew beside its listener") {
+        if !canary("INV-24 an ordered queue begins anew beside its listener") {
             join_all(former.iter().map(|former| former.idle())).await;
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmq_message::{MessageView, QueueOffset};
-use rmq_runtime::ClockExt;
+use rmq_runtime::{ClockExt, canary};
 
 use crate::engine::{AtWork, Engine};
 use crate::listener::{ConsumeOutcome, MessageListener};
@@ -77,7 +77,7 @@ async fn settle(
             finished.push(offset);
         } else if queue.holds(batch.ticket, message.queue_offset) {
             if give_back(engine, message, delay_level).await
-                || canary!("INV-31 a message is finished although there is no copy")
+                || canary("INV-31 a message is finished although there is no copy")
             {
                 finished.push(message.queue_offset);
             } else {

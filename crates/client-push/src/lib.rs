@@ -47,9 +47,6 @@
 //! | `send_back` | returning what failed |
 //! | `member`, `subscriptions`, [`stats`] | what brokers and operators are told |
 
-#[macro_use]
-mod canary;
-
 mod assignment;
 pub mod builder;
 pub mod call;

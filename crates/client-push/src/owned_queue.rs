@@ -16,7 +16,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rmq_client_core::Progress;
 use rmq_message::{MessageQueue, MessageView, QueueOffset, Timestamp};
-use rmq_runtime::Monotonic;
+use rmq_runtime::{Monotonic, canary};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -292,7 +292,7 @@ impl OwnedQueue {
         let mut state = self.state.lock();
         state.phase = Phase::Retired;
         let count = state.held.load().count;
-        if !canary!("INV-28 what is given up is still counted") {
+        if !canary("INV-28 what is given up is still counted") {
             state.held.clear();
         }
         state.deferred.clear();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmq_message::{MessageView, QueueOffset};
-use rmq_runtime::Monotonic;
+use rmq_runtime::{Monotonic, canary};
 
 /// Messages of one call of the listener. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -186,7 +186,7 @@ impl ProcessQueue {
 
     /// Everything below is finished; `None` when nothing has been read.
     pub(crate) fn progress(&self) -> Option<QueueOffset> {
-        if canary!("INV-21 progress passes what is unfinished") {
+        if canary("INV-21 progress passes what is unfinished") {
             return self.position;
         }
         self.first().or(self.position)

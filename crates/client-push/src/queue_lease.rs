@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use rmq_message::Timestamp;
-use rmq_runtime::Monotonic;
+use rmq_runtime::{Monotonic, canary};
 
 use crate::engine::Engine;
 use crate::owned_queue::OwnedQueue;
@@ -55,7 +55,7 @@ impl Lease {
 
     /// Whether the queue may be worked on.
     pub(crate) fn is_held(&self, now: Monotonic) -> bool {
-        !self.needed || self.within(LIFE, now) || canary!("INV-24 in order without the lock")
+        !self.needed || self.within(LIFE, now) || canary("INV-24 in order without the lock")
     }
 
     /// Whether the next owner must wait for a running listener.

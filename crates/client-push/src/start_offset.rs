@@ -9,6 +9,7 @@ use rmq_message::{MessageQueue, QueueOffset};
 
 use crate::engine::Engine;
 use crate::settings::ConsumeFrom;
+use rmq_runtime::canary;
 
 /// A known position to begin at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub(crate) async fn start_offset(
 ) -> Result<Start, ClientError> {
     match engine.progress.read(queue).await {
         Ok(Some(offset)) => return Ok(Start { offset, stored: true }),
-        Err(_) if canary!("INV-23 an unknown position is 0") => {}
+        Err(_) if canary("INV-23 an unknown position is 0") => {}
         Ok(None) => {}
         Err(error) => return Err(error),
     }

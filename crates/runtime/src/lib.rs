@@ -11,11 +11,13 @@
 //! | [`watermark`] | a number that only grows, and those who wait for it |
 //! | [`backoff`] | delays between tries |
 //! | [`settings_file`] | settings as operators write them, and how one of them is changed |
+//! | [`canary`](canary()) | bugs that tests bring back |
 //! | [`state_file`] | atomic replacement of small files, with the generation before |
 
 use std::sync::Arc;
 
 pub mod backoff;
+mod canary;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
@@ -28,6 +30,7 @@ pub mod tasks;
 pub mod watermark;
 
 pub use backoff::Backoff;
+pub use canary::canary;
 pub use clock::{Clock, ClockExt, Elapsed, Monotonic};
 pub use disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage};
 pub use entropy::Entropy;

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rmq_message::{PhysicalOffset, Timestamp};
-use rmq_runtime::{BoxFuture, Clock, Watermark};
+use rmq_runtime::{BoxFuture, Clock, Watermark, canary};
 
 use crate::api::AppendError;
 use crate::config::{Config, FlushDiskType};
@@ -166,7 +166,7 @@ struct FailsIfUnwound<'a>(&'a CommitLog);
 
 impl Drop for FailsIfUnwound<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() && !canary!("RS-19 a panic leaves half a write") {
+        if std::thread::panicking() && !canary("RS-19 a panic leaves half a write") {
             self.0.fail("cannot store messages", &std::io::Error::other("a panic"));
         }
     }

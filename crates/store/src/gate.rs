@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::api::{AppendError, Health};
+use rmq_runtime::canary;
 
 #[derive(Default)]
 struct Reasons {
@@ -81,7 +82,7 @@ impl Gate {
     }
 
     pub(crate) fn set_full(&self, path: Option<PathBuf>) {
-        if canary!("RS-18 once full is full for ever") && path.is_none() {
+        if canary("RS-18 once full is full for ever") && path.is_none() {
             return;
         }
         self.change(|reasons| reasons.full = path);

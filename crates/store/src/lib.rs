@@ -25,9 +25,6 @@
 //! | [`inspect`] | looking at a store's files from outside: check, dump |
 //! | `local` | [`LocalStore`]: wiring, background work, stop |
 
-#[macro_use]
-mod canary;
-
 mod api;
 mod checkpoint;
 mod commit_log;

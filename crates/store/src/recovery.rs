@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rmq_message::PhysicalOffset;
-use rmq_runtime::World;
+use rmq_runtime::{World, canary};
 
 use crate::api::QueueKey;
 use crate::checkpoint::Checkpoint;
@@ -145,7 +145,7 @@ fn open_index(
         .filter(|it| it.youngest == youngest && it.seen <= end)
         .map(|it| it.seen);
     let mut indexed = seen.or(youngest).unwrap_or(0).max(log_min).min(end);
-    if canary!("RS-03 dispatch resumes at the highest index") {
+    if canary("RS-03 dispatch resumes at the highest index") {
         indexed = end;
     }
     Ok((Some(index), indexed))
@@ -289,7 +289,7 @@ impl Recovery<'_> {
     /// written anew since, so that they point to what is no record. They are made again.
     fn drop_unproven_entries(&self) -> io::Result<()> {
         let Some(progress) = &self.progress else { return Ok(()) };
-        if canary!("RS-08 old entries stand for new records") {
+        if canary("RS-08 old entries stand for new records") {
             return Ok(());
         }
         let known = progress.queues.iter().map(|queue| (queue.key(), queue.end));

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use rmq_runtime::{DirEntry, Disk, DiskFile, OpenMode};
+use rmq_runtime::{DirEntry, Disk, DiskFile, OpenMode, canary};
 
 use crate::layout;
 use crate::local::OpenError;
@@ -158,7 +158,7 @@ impl SegmentedLog {
     pub(crate) fn find(&self, at: u64) -> Option<Arc<Segment>> {
         let segments = self.segments.read();
         let mut distance = at.checked_sub(segments.front()?.start);
-        if canary!("RS-05 a removed file is taken for its neighbour") {
+        if canary("RS-05 a removed file is taken for its neighbour") {
             distance = Some(at.saturating_sub(segments.front()?.start));
         }
         let distance = distance?;
@@ -208,7 +208,7 @@ impl SegmentedLog {
 
     fn remove(&self, segment: &Segment) -> io::Result<()> {
         self.disk.remove(&segment.path)?;
-        if canary!("INV-09 removals in any order") {
+        if canary("INV-09 removals in any order") {
             return Ok(());
         }
         self.sync_dir()
@@ -273,7 +273,7 @@ impl SegmentedLog {
         };
         let entries = self.disk.list(&self.dir)?;
         let is_such = |entry: &DirEntry| {
-            such(entry.modified) || canary!("RS-06 a young file goes with the old")
+            such(entry.modified) || canary("RS-06 a young file goes with the old")
         };
         Ok(entries.iter().find(|entry| entry.name == first).is_none_or(is_such))
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 use rmq_message::Timestamp;
-use rmq_runtime::Stop;
+use rmq_runtime::{Stop, canary};
 
 use super::writer::{Staged, Touched};
 use super::{CommitLog, Unsynced, recovery};
@@ -206,7 +206,7 @@ impl CommitLog {
         let _unwound = self.fails_if_unwound();
         for segment in dirty {
             if let Err(error) = segment.file().and_then(|file| file.sync())
-                && !canary!("INV-03 a failed sync is tried again")
+                && !canary("INV-03 a failed sync is tried again")
             {
                 self.fail("cannot sync messages", &error);
                 return Err(self.failure());
@@ -224,7 +224,7 @@ impl CommitLog {
         let dirty = std::mem::take(&mut side.dirty);
         let found = side.found.take();
         self.sync_found(found)?;
-        if !canary!("RS-01 visible before it is synced") {
+        if !canary("RS-01 visible before it is synced") {
             self.sync_files(&dirty)?;
         }
         let touched = self.publish(&mut side);

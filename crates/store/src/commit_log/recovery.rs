@@ -12,6 +12,7 @@ use super::{Unsynced, checksum};
 use crate::config::Config;
 use crate::local::OpenError;
 use crate::segmented_log::{Segment, SegmentedLog};
+use rmq_runtime::canary;
 
 /// So many zero bytes in a row are the part of a file that has never been written: more than can
 /// be on its way to the disk at once.
@@ -66,12 +67,12 @@ pub(crate) fn verify(bytes: &[u8], at: u64, check: Check) -> Result<RecordView<'
         // Left over from another place or time.
         return Err(RecordError::Lengths { total: record.total_len });
     }
-    if canary!("RS-21 a checksum of zero is none") && record.body_crc == 0 {
+    if canary("RS-21 a checksum of zero is none") && record.body_crc == 0 {
         return Err(RecordError::Checksum);
     }
     match check {
         Check::Form => {}
-        Check::Own if canary!("INV-08 half the properties are enough") => record.verify()?,
+        Check::Own if canary("INV-08 half the properties are enough") => record.verify()?,
         Check::Own if record.properties.contains(&0) || record.topic.contains('\0') => {
             return Err(RecordError::Checksum);
         }
@@ -259,7 +260,7 @@ pub(crate) fn cut(
 ) -> Result<(), OpenError> {
     let remains = survey(log, end, check)?;
     if let Some(next) = remains.record
-        && !canary!("INV-06 whatever is damaged is cut")
+        && !canary("INV-06 whatever is damaged is cut")
         && !is_torn(log, end, next)?
     {
         let path = log.find(end).map_or_else(|| log.dir().to_owned(), |it| it.path.clone());
@@ -269,7 +270,7 @@ pub(crate) fn cut(
         }
         tracing::error!(path = %path.display(), %at, %next, "cutting the log before valid messages, as configured");
     }
-    if canary!("INV-07 a cut only moves positions") {
+    if canary("INV-07 a cut only moves positions") {
         return Ok(());
     }
     // The last file first: whenever this is interrupted, what is left is cut the same way again.
@@ -299,7 +300,7 @@ pub(crate) fn make_durable(
     Unsynced { from, again }: Unsynced,
     told: impl Fn(u64),
 ) -> io::Result<()> {
-    if canary!("INV-02 recovery syncs nothing") {
+    if canary("INV-02 recovery syncs nothing") {
         return Ok(());
     }
     for segment in log.all().into_iter().filter(|segment| segment.end() > from) {

@@ -13,6 +13,7 @@ use crate::api::{AppendError, AppendReceipt, QueueKey};
 use crate::config::FlushDiskType;
 use crate::consume_queue::{Queue, Unit};
 use crate::segmented_log::Segment;
+use rmq_runtime::canary;
 
 /// Staged bytes above which appends are refused until the disk has taken some.
 const STAGED_MAX: usize = 64 << 20;
@@ -160,7 +161,7 @@ impl CommitLog {
             return Err(AppendError::Busy { staged });
         }
         if writer.position + (total + BLANK_LEN) as u64 > writer.segment.len {
-            if canary!("RS-09 a roll takes a queue offset") {
+            if canary("RS-09 a roll takes a queue offset") {
                 state.end += 1;
             }
             self.roll(writer)?;

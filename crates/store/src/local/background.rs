@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rmq_message::Timestamp;
-use rmq_runtime::{ClockExt, OnFailure, Stop};
+use rmq_runtime::{ClockExt, OnFailure, Stop, canary};
 
 use super::LocalStore;
 use crate::api::{AppendError, StoreAdmin};
@@ -71,7 +71,7 @@ impl LocalStore {
             () = stop.requested() => {}
             died = failure.wait_for(Option::is_some) => {
                 let task = died.ok().and_then(|died| died.clone()).unwrap_or_default();
-                if !canary!("RS-20 nobody watches the tasks") {
+                if !canary("RS-20 nobody watches the tasks") {
                     self.log.fail(&task, &io::Error::other("the task has panicked"));
                 }
             }
@@ -85,7 +85,7 @@ impl LocalStore {
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         let outcome = self.tasks.blocking(call).await;
-        if outcome.is_none() && !canary!("RS-20 nobody watches the tasks") {
+        if outcome.is_none() && !canary("RS-20 nobody watches the tasks") {
             self.log.fail(doing, &io::Error::other("a panic"));
         }
         outcome

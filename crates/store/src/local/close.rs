@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::LocalStore;
 use crate::progress::IndexProgress;
+use rmq_runtime::canary;
 
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -52,10 +53,10 @@ impl LocalStore {
         self.finish_log().map_err(io::Error::other)?;
         self.log.visible.end("");
         self.log.durable.end("");
-        while self.indexed.get() < self.log.visible.get() && !canary!("RS-02 a stop with a lag") {
+        while self.indexed.get() < self.log.visible.get() && !canary("RS-02 a stop with a lag") {
             self.index_some()?;
         }
-        if canary!("INV-14 the mark comes before what it says") {
+        if canary("INV-14 the mark comes before what it says") {
             self.world.disk.remove(&self.layout.abort())?;
         }
         let mut progress = None;

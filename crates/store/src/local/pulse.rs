@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rmq_runtime::Stop;
+use rmq_runtime::{Stop, canary};
 
 use super::LocalStore;
 use crate::config::FlushDiskType;
@@ -89,7 +89,7 @@ impl LocalStore {
         let mut told = None;
         while self.rest(BEAT, &stop).await {
             let still = pulse.look(&self.works());
-            if canary!("INV-16 nobody feels the pulse") || still == told {
+            if canary("INV-16 nobody feels the pulse") || still == told {
                 continue;
             }
             told = still;
