@@ -1,17 +1,14 @@
 //! Pops, acks, and what comes back.
 
-use std::path::Path;
-use std::time::Duration;
-
-use rmq_broker::BrokerConfig;
-use rmq_message::QueueOffset;
+use rmq_message::{Timestamp, sys_flag};
 use rmq_remoting::protocol::group::SubscriptionGroupConfig;
 use rmq_remoting::protocol::pop::{
     AckMessage, BatchAck, BatchAckMessage, ChangeInvisibleTime, Notification, PollingCount,
     PopMessage, PopResponse,
 };
+use rmq_remoting::protocol::pull::PullMessage;
+use rmq_remoting::protocol::topic::{CreateTopics, TopicConfig};
 use rmq_remoting::{RemotingCommand, TypedRequest, response_code};
-use rmq_runtime::ClockExt;
 use rmq_store::{MessageStore, QueueKey};
 
 use crate::fixture::{Fixture, Seen, bodies, config, payload, seen};
@@ -99,13 +96,18 @@ async fn nothing(fixture: &Fixture, pop: &PopMessage) {
     assert_eq!(answer.code, response_code::POLLING_TIMEOUT, "{:?}", bodies(&answer));
 }
 
+/// The clock shows another millisecond than before.
+async fn next_moment(fixture: &Fixture) {
+    let now = || Timestamp::from(fixture.world.clock.wall());
+    let begun = now();
+    while now() == begun {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The next message, whenever it comes back.
 async fn comes_back(fixture: &Fixture) -> Taken {
     taken(&found(fixture, &PopMessage { invisible_time: SHORT, ..held() }).await).remove(0)
-}
-
-fn quick(dir: &Path) -> BrokerConfig {
-    config(dir)
 }
 
 async fn offset(fixture: &Fixture, topic: &str, queue_id: i32) -> i64 {
@@ -121,7 +123,7 @@ async fn offset(fixture: &Fixture, topic: &str, queue_id: i32) -> i64 {
 #[tokio::test]
 async fn what_is_popped_is_hidden_and_progress_moves() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     for body in ["a", "b", "c"] {
         fixture.send(TOPIC, body, "").await;
     }
@@ -146,7 +148,7 @@ async fn what_is_popped_is_hidden_and_progress_moves() {
 #[tokio::test]
 async fn a_held_pop_is_answered_by_the_message_it_waits_for() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     fixture.send(TOPIC, "old", "").await;
     assert_eq!(bodies(&found(&fixture, &pop()).await), ["old"]);
     let ask = held();
@@ -158,7 +160,7 @@ async fn a_held_pop_is_answered_by_the_message_it_waits_for() {
 #[tokio::test]
 async fn what_is_not_acknowledged_comes_back_until_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     for body in ["lost", "done"] {
         fixture.send(TOPIC, body, "TAGS\u{1}t\u{2}KEYS\u{1}k\u{2}").await;
     }
@@ -181,21 +183,27 @@ async fn what_is_not_acknowledged_comes_back_until_it_is() {
 #[tokio::test]
 async fn after_too_many_deliveries_a_message_is_dead() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     let group = SubscriptionGroupConfig {
         group_name: GROUP.into(),
         retry_max_times: 1,
         ..SubscriptionGroupConfig::default()
     };
     fixture.call(&group).await;
+    let dead = format!("%DLQ%{GROUP}");
+    let topic = TopicConfig {
+        topic_name: dead.as_str().into(),
+        read_queue_nums: 1,
+        write_queue_nums: 1,
+        ..TopicConfig::default()
+    };
+    fixture.call(&CreateTopics { topic_config_list: vec![topic] }).await;
     fixture.send(TOPIC, "poison", "").await;
     found(&fixture, &PopMessage { invisible_time: SHORT, ..pop() }).await;
     assert_eq!(comes_back(&fixture).await.message.reconsume_times, 1);
-    let dead = QueueKey::new(format!("%DLQ%{GROUP}"), 0);
-    while fixture.store.offsets(&dead).end == QueueOffset::ZERO {
-        fixture.world.clock.sleep(Duration::from_millis(5)).await;
-    }
-    let letters = fixture.pull(&dead.topic, 0, 0).await;
+    let waiting = crate::fixture::pull(&dead, 0, 0);
+    let waiting = PullMessage { sys_flag: waiting.sys_flag | sys_flag::pull::SUSPEND, ..waiting };
+    let letters = fixture.ask(waiting.to_command()).await;
     let letter = &seen(&letters.body)[0];
     assert_eq!(letter.body, "poison");
     assert_eq!(letter.properties.get("RETRY_TOPIC"), Some(TOPIC));
@@ -206,7 +214,7 @@ async fn after_too_many_deliveries_a_message_is_dead() {
 #[tokio::test]
 async fn another_invisible_time_makes_another_receipt() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     fixture.send(TOPIC, "m", "").await;
     let popped = taken(&found(&fixture, &pop()).await).remove(0);
     let change = |receipt: &str, invisible_time, suspend| ChangeInvisibleTime {
@@ -232,7 +240,7 @@ async fn another_invisible_time_makes_another_receipt() {
 #[tokio::test]
 async fn a_batch_of_acks_leaves_the_others() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     for body in ["a", "b", "c"] {
         fixture.send(TOPIC, body, "").await;
     }
@@ -261,7 +269,7 @@ async fn a_batch_of_acks_leaves_the_others() {
 #[tokio::test]
 async fn foreign_receipts_are_harmless() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     fixture.send(TOPIC, "m", "").await;
     let mut popped =
         taken(&found(&fixture, &PopMessage { invisible_time: 300, ..pop() }).await).remove(0);
@@ -283,20 +291,20 @@ async fn foreign_receipts_are_harmless() {
 #[tokio::test]
 async fn what_is_in_flight_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     for body in ["lost", "done"] {
         fixture.send(TOPIC, body, "").await;
     }
     let popped = taken(&found(&fixture, &PopMessage { invisible_time: 1_000, ..pop() }).await);
     fixture.call(&ack(&popped[1])).await;
     fixture.stop().await;
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     assert_eq!(comes_back(&fixture).await.message.body, "lost");
     assert_eq!(taken(&found(&fixture, &held()).await)[0].message.reconsume_times, 2);
     nothing(&fixture, &pop()).await;
     fixture.stop().await;
     // What was brought back once is not brought back again.
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     nothing(&fixture, &PopMessage { poll_time: 300, ..pop() }).await;
     fixture.stop().await;
 }
@@ -304,7 +312,7 @@ async fn what_is_in_flight_survives_a_restart() {
 #[tokio::test]
 async fn messages_are_filtered_and_progress_passes_the_others() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     for (body, tag) in [("a", "A"), ("b", "B"), ("c", "A"), ("d", "C")] {
         fixture.send(TOPIC, body, &format!("TAGS\u{1}{tag}\u{2}")).await;
     }
@@ -334,7 +342,7 @@ async fn messages_are_filtered_and_progress_passes_the_others() {
 #[tokio::test]
 async fn an_ordered_queue_gives_nothing_before_its_batch_is_done() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     for body in ["a", "b", "c"] {
         fixture.send(TOPIC, body, "").await;
     }
@@ -350,8 +358,8 @@ async fn an_ordered_queue_gives_nothing_before_its_batch_is_done() {
     assert_eq!(response.order_count_info.as_deref(), Some("0 0 0"));
     let popped = taken(&answer);
     nothing(&fixture, &ordered("2")).await;
-    // The same try of the same call, a moment later.
-    fixture.world.clock.sleep(Duration::from_millis(2)).await;
+    // The same try of the same call, a moment later: pops are told apart by their time.
+    next_moment(&fixture).await;
     assert_eq!(bodies(&found(&fixture, &ordered("1")).await), ["a", "b"]);
     assert_eq!(offset(&fixture, TOPIC, 0).await, 0);
     fixture.call(&ack(&popped[0])).await;
@@ -372,7 +380,7 @@ async fn an_ordered_queue_gives_nothing_before_its_batch_is_done() {
 #[tokio::test]
 async fn an_ordered_batch_comes_again_when_its_time_is_over() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     for body in ["a", "b"] {
         fixture.send(TOPIC, body, "").await;
     }
@@ -388,7 +396,7 @@ async fn an_ordered_batch_comes_again_when_its_time_is_over() {
 #[tokio::test]
 async fn a_reset_moves_pops_too() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     for body in ["a", "b"] {
         fixture.send(TOPIC, body, "").await;
     }
@@ -409,7 +417,7 @@ async fn a_reset_moves_pops_too() {
 #[tokio::test]
 async fn those_who_ask_are_told_that_there_is_something() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start(quick(dir.path()));
+    let fixture = Fixture::start(config(dir.path()));
     fixture.send(TOPIC, "a", "").await;
     let ask = |poll_time| Notification {
         consumer_group: GROUP.into(),
@@ -436,7 +444,7 @@ async fn those_who_ask_are_told_that_there_is_something() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_who_share_a_topic_get_each_message_once() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = std::sync::Arc::new(Fixture::start(quick(dir.path())));
+    let fixture = std::sync::Arc::new(Fixture::start(config(dir.path())));
     fixture.send(TOPIC, "0", "").await;
     let (tx, mut rx) = tokio::sync::mpsc::channel(1_000);
     let tasks = fixture.tasks.child("poppers");
