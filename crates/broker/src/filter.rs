@@ -71,11 +71,10 @@ impl Filters {
 
     /// The filter of a subscription.
     pub(crate) fn of(&self, subscription: &Arc<Subscription>) -> Result<QueueFilter, Unfiltered> {
-        match &subscription.kind {
-            ExpressionType::Tag => self.of_pop(subscription),
-            _ if !self.properties => Err(Unfiltered::Unserved),
-            _ => self.of_pop(subscription),
+        if subscription.kind != ExpressionType::Tag && !self.properties {
+            return Err(Unfiltered::Unserved);
         }
+        self.of_pop(subscription)
     }
 
     /// The filter of a pop, for which Apache does not ask whether conditions are served.

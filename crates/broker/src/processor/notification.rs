@@ -44,27 +44,7 @@ impl NotificationRequests {
         if !pops.live.is_readable() {
             return Err(reply::pop_forbidden_here(pops.identity.address().ip()));
         }
-        let topic = pops
-            .topics
-            .find(&header.topic)
-            .ok_or_else(|| reply::pop_topic_missing(&header.topic))?;
-        if !topic.is_readable() {
-            return Err(reply::pop_topic_forbidden(&header.topic));
-        }
-        if header.queue_id >= topic.read_queues {
-            let (queue_id, remote) = (header.queue_id, peer.remote());
-            let queues = topic.read_queues;
-            return Err(reply::queue_out_of_range(queue_id, &header.topic, queues, remote));
-        }
-        let now = Timestamp::from(pops.clock.wall());
-        let group = &header.consumer_group;
-        let found = pops
-            .groups
-            .find(group, pops.live.auto_create_group(), now)
-            .ok_or_else(|| reply::pull_group_missing(group))?;
-        if !found.consume {
-            return Err(reply::pop_group_forbidden(group));
-        }
+        pops.readable(peer, &header.topic, header.queue_id, &header.consumer_group)?;
         Ok(header)
     }
 

@@ -279,34 +279,42 @@ impl PopRequests {
         if header.max_msg_nums > COUNT_MAX {
             return Err(reply::pop_too_many(address));
         }
-        let topic = self
-            .topics
-            .find(&header.topic)
-            .ok_or_else(|| reply::pop_topic_missing(&header.topic))?;
-        if !topic.is_readable() {
-            return Err(reply::pop_topic_forbidden(&header.topic));
-        }
-        if header.queue_id >= topic.read_queues {
-            return Err(reply::queue_out_of_range(
-                header.queue_id,
-                &header.topic,
-                topic.read_queues,
-                peer.remote(),
-            ));
-        }
-        let group = self
-            .groups
-            .find(&header.consumer_group, self.live.auto_create_group(), now)
-            .ok_or_else(|| reply::pull_group_missing(&header.consumer_group))?;
-        if !group.consume {
-            return Err(reply::pop_group_forbidden(&header.consumer_group));
-        }
+        let (topic, queue_id) = (&header.topic, header.queue_id);
+        let topic = self.readable(peer, topic, queue_id, &header.consumer_group)?;
         if self.watch.in_flight() >= limits::IN_FLIGHT_MAX {
             return Err(reply::too_much_in_flight());
         }
         let subscription = Arc::new(subscription(header, now)?);
         let filter = self.filters.of_pop(&subscription);
         Ok(Admitted { topic, filter: filter.map_err(|_| reply::subscription_unparsable())? })
+    }
+
+    /// The topic, if the group may read that queue of it; any queue when it is negative.
+    pub(super) fn readable(
+        &self,
+        peer: &Peer,
+        topic_name: &str,
+        queue_id: i32,
+        group_name: &str,
+    ) -> Result<Topic, Response> {
+        let topic =
+            self.topics.find(topic_name).ok_or_else(|| reply::pop_topic_missing(topic_name))?;
+        if !topic.is_readable() {
+            return Err(reply::pop_topic_forbidden(topic_name));
+        }
+        if queue_id >= topic.read_queues {
+            let queues = topic.read_queues;
+            return Err(reply::queue_out_of_range(queue_id, topic_name, queues, peer.remote()));
+        }
+        let now = Timestamp::from(self.clock.wall());
+        let group = self
+            .groups
+            .find(group_name, self.live.auto_create_group(), now)
+            .ok_or_else(|| reply::pull_group_missing(group_name))?;
+        if !group.consume {
+            return Err(reply::pop_group_forbidden(group_name));
+        }
+        Ok(topic)
     }
 }
 

@@ -176,14 +176,7 @@ impl PopRequests {
                 outcome.records.iter().map(|slice| disguise(slice, &header.topic, text)).collect()
             }
         };
-        self.stats.got(&Got {
-            topic: place.topic,
-            group: place.group,
-            queue_id: place.queue_id,
-            count: outcome.count,
-            bytes: outcome.bytes,
-            took: None,
-        });
+        self.count(place, (outcome.count, outcome.bytes));
         batch.add(found, records);
     }
 
@@ -206,15 +199,14 @@ impl PopRequests {
         let found =
             Found { kind: Kind::Normal, queue_id: place.queue_id, start, offsets: &offsets };
         batch.count(found, &counts);
-        self.stats.got(&Got {
-            topic: place.topic,
-            group: place.group,
-            queue_id: place.queue_id,
-            count: outcome.count,
-            bytes: outcome.bytes,
-            took: None,
-        });
+        self.count(place, (outcome.count, outcome.bytes));
         batch.add(found, outcome.records);
+    }
+
+    /// Messages and their bytes have been handed out.
+    fn count(&self, place: Place<'_>, (count, bytes): (usize, usize)) {
+        let Place { topic, group, queue_id } = place;
+        self.stats.got(&Got { topic, group, queue_id, count, bytes, took: None });
     }
 }
 
