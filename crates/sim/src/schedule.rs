@@ -253,7 +253,7 @@ impl Executor for OfLife {
     }
 }
 
-/// Where the dead would start their tasks.
+/// Where the dead would start their tasks: a task's drop may start another, and nobody is left to poll it.
 struct Nowhere;
 
 impl Executor for Nowhere {

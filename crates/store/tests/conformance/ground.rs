@@ -2,19 +2,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rmq_message::record::{NewRecord, RecordView, walk};
 use rmq_message::{PhysicalOffset, QueueOffset, Timestamp, java, properties};
-use rmq_runtime::system::SystemClock;
-use rmq_runtime::{BoxFuture, Clock, Monotonic, Tasks, World};
+use rmq_runtime::{Tasks, World};
 use rmq_sim::{SimClock, SimDisk};
 use rmq_store::{
     AdmitAll, AppendReceipt, Chore, Config, FlushDiskType, LocalStore, MessageFilter, MessageStore,
     QueueKey, ReadOutcome, ReadRequest, StoreAdmin,
 };
 use tempfile::TempDir;
+
+use crate::set_clock::SetClock;
 
 /// When every test begins, ms since 1970: a whole second.
 pub(crate) const NOW: i64 = 1_795_270_000_000;
@@ -127,7 +128,7 @@ pub(crate) struct RealDisk {
 impl RealDisk {
     pub(crate) fn new(flush: FlushDiskType) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(SetClock { now: AtomicI64::new(NOW), system: SystemClock::new() });
+        let clock = SetClock::new(NOW);
         let config = config(&dir.path().join("store"), flush);
         let (store, tasks) = (None, Tasks::new("test"));
         let mut ground = Self { store, tasks, clock, config, _dir: dir };
@@ -225,28 +226,6 @@ impl Ground for SimulatedDisk {
             (End::Crash | End::Stop, _) => self.disk.after_kill(),
         };
         self.open();
-    }
-}
-
-/// Time as told; waits are real.
-struct SetClock {
-    now: AtomicI64,
-    system: SystemClock,
-}
-
-impl Clock for SetClock {
-    fn wall(&self) -> SystemTime {
-        let ms = u64::try_from(self.now.load(Ordering::SeqCst)).unwrap();
-        SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
-    }
-    fn monotonic(&self) -> Monotonic {
-        self.system.monotonic()
-    }
-    fn sleep_until(&self, at: Monotonic) -> BoxFuture<'static, ()> {
-        self.system.sleep_until(at)
-    }
-    fn utc_offset_ms(&self) -> i64 {
-        0
     }
 }
 

@@ -12,6 +12,9 @@ mod finding;
 mod ground;
 mod reading;
 
+#[path = "../shared/set_clock.rs"]
+mod set_clock;
+
 /// The suite over one kind of store.
 macro_rules! suite {
     ($name:ident, $ground:ty, $flush:ident) => {

@@ -30,6 +30,13 @@ fn shown(findings: &[Finding]) -> String {
     findings.iter().map(|finding| format!("{finding}\n")).collect()
 }
 
+/// First byte after the last entry of a file of a consume queue.
+fn queue_end(path: &Path) -> usize {
+    let bytes = std::fs::read(path).unwrap();
+    let last = bytes.chunks(20).rposition(|unit| unit.iter().any(|byte| *byte != 0));
+    last.map_or(0, |last| (last + 1) * 20)
+}
+
 /// Bytes at a place of a file.
 fn patch(path: &Path, at: usize, bytes: &[u8]) {
     let mut content = std::fs::read(path).unwrap();
@@ -109,6 +116,7 @@ fn assert_told(golden_name: &str, cases: &[Case]) {
 const LOG_0: &str = "commitlog/00000000000000000000";
 const LOG_1: &str = "commitlog/00000000000000065536";
 const QUEUE: &str = "consumequeue/StoreA/0/00000000000000000000";
+const OTHER_QUEUE: &str = "consumequeue/StoreA/1/00000000000000000000";
 
 #[test]
 fn damage_of_the_log_is_told_with_its_place() {
@@ -199,13 +207,8 @@ fn damage_of_consume_queues_is_told_with_its_place() {
             (
                 "a lost end",
                 |root| {
-                    let path = root.join("consumequeue/StoreA/1/00000000000000000000");
-                    let bytes = std::fs::read(&path).unwrap();
-                    let last = bytes
-                        .chunks(20)
-                        .rposition(|unit| unit.iter().any(|byte| *byte != 0))
-                        .unwrap();
-                    patch(&path, last * 20, &[0; 20]);
+                    let path = root.join(OTHER_QUEUE);
+                    patch(&path, queue_end(&path) - 20, &[0; 20]);
                 },
                 "StoreA/1",
                 "1 entries are missing",
@@ -213,13 +216,8 @@ fn damage_of_consume_queues_is_told_with_its_place() {
             (
                 "one too many",
                 |root| {
-                    let path = root.join("consumequeue/StoreA/1/00000000000000000000");
-                    let bytes = std::fs::read(&path).unwrap();
-                    let free = bytes
-                        .chunks(20)
-                        .position(|unit| unit.iter().all(|byte| *byte == 0))
-                        .unwrap();
-                    patch(&path, free * 20, &[0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 100]);
+                    let path = root.join(OTHER_QUEUE);
+                    patch(&path, queue_end(&path), &[0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 100]);
                 },
                 "StoreA/1",
                 "no record of it",
@@ -227,13 +225,8 @@ fn damage_of_consume_queues_is_told_with_its_place() {
             (
                 "one beyond the log",
                 |root| {
-                    let path = root.join("consumequeue/StoreA/1/00000000000000000000");
-                    let bytes = std::fs::read(&path).unwrap();
-                    let free = bytes
-                        .chunks(20)
-                        .position(|unit| unit.iter().all(|byte| *byte == 0))
-                        .unwrap();
-                    patch(&path, free * 20, &[0, 0, 0, 9, 0, 0, 0, 9, 0, 0, 0, 100]);
+                    let path = root.join(OTHER_QUEUE);
+                    patch(&path, queue_end(&path), &[0, 0, 0, 9, 0, 0, 0, 9, 0, 0, 0, 100]);
                 },
                 "StoreA/1",
                 "the log ends at",

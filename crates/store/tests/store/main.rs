@@ -11,3 +11,6 @@ mod memory_disk;
 mod model;
 mod recovery;
 mod support;
+
+#[path = "../shared/set_clock.rs"]
+mod set_clock;

@@ -3,40 +3,19 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rmq_message::record::{self, NewRecord, RecordView};
 use rmq_message::{QueueOffset, Timestamp, java};
-use rmq_runtime::system::{SystemClock, SystemDisk};
-use rmq_runtime::{BoxFuture, Clock, Disk, Monotonic, Tasks, World};
+use rmq_runtime::system::SystemDisk;
+use rmq_runtime::{Disk, Tasks, World};
 use rmq_store::{
     AdmitAll, AppendError, AppendReceipt, Config, FlushDiskType, LocalStore, MessageStore,
     OpenError, QueueKey, ReadOutcome, ReadRequest,
 };
 
-/// Time as told; waits are real.
-pub(crate) struct SetClock {
-    pub(crate) now: AtomicI64,
-    system: SystemClock,
-}
-
-impl Clock for SetClock {
-    fn wall(&self) -> SystemTime {
-        let ms = u64::try_from(self.now.load(Ordering::SeqCst)).unwrap();
-        SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
-    }
-    fn monotonic(&self) -> Monotonic {
-        self.system.monotonic()
-    }
-    fn sleep_until(&self, at: Monotonic) -> BoxFuture<'static, ()> {
-        self.system.sleep_until(at)
-    }
-    fn utc_offset_ms(&self) -> i64 {
-        0
-    }
-}
+use crate::set_clock::SetClock;
 
 pub(crate) const NOW: i64 = 1_795_270_000_000;
 
@@ -65,7 +44,7 @@ pub(crate) struct Opened {
 }
 
 pub(crate) fn open(disk: impl Disk, config: Config) -> Result<Opened, OpenError> {
-    let clock = Arc::new(SetClock { now: AtomicI64::new(NOW), system: SystemClock::new() });
+    let clock = SetClock::new(NOW);
     let world = World { clock: clock.clone(), disk: Arc::new(disk), ..World::system() };
     let tasks = Tasks::new("test");
     let store = LocalStore::open(&world, &tasks, config)?;
