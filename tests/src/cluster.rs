@@ -275,7 +275,7 @@ async fn start_here(kind: &str, conf: &Path) -> Result<Running> {
     let conf = conf.to_str().context("the folder of the test has an odd name")?;
     let plan = Plan::new(&WORLD, &Args::try_parse_from(["rmq-server", kind, "--config", conf])?)?;
     match (plan.namesrv, plan.broker) {
-        (Some(config), _) => Ok(start_namesrv(&WORLD, config).await?),
+        (Some(config), _) => Ok(start_namesrv(&WORLD, config, &plan.tls).await?),
         (_, Some(settings)) => Ok(start_broker(&WORLD, settings).await?),
         (None, None) => bail!("{kind} plans nothing"),
     }

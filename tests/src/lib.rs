@@ -8,6 +8,7 @@
 //! | [`history`] | what clients were told, held against what is stored and was delivered |
 //! | [`load`] | senders that go on and on |
 //! | [`sim`] | a cluster in one thread, in a simulated world, from a seed |
+//! | [`papers`] | authorities and their certificates |
 //! | [`requests`] | counts requests on their way out |
 //! | [`target`] | a broker that is given what no honest client sends |
 //! | [`wire`] | writes whatever bytes a test wants |
@@ -20,6 +21,7 @@ pub mod cluster;
 pub mod history;
 pub mod inbox;
 pub mod load;
+pub mod papers;
 mod program;
 pub mod requests;
 mod settings;

@@ -1,5 +1,5 @@
 //! Connections that only cost: many that say nothing, and many that speak a byte at a time, slow
-//! nobody down, and what they cost is given back (HI-02, HI-29 without TLS).
+//! nobody down, and what they cost is given back (HI-02, HI-29; with TLS: `tls.rs`).
 
 use anyhow::{Context as _, Result, ensure};
 use rmq_tests::target::Target;

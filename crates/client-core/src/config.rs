@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rmq_remoting::invoker::Endpoint;
+use rmq_remoting::tls::ClientTls;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ClientError;
@@ -96,6 +97,10 @@ pub struct ClientConfig {
     /// Directory of offset files of broadcasting consumers; none: `~/.rocketmq_offsets`.
     #[doc(alias = "rocketmq.client.localOffsetStoreDir")]
     pub local_offset_store_dir: Option<PathBuf>,
+    /// TLS: `useTLS`, and Java's properties `tls.client.…` as further keys.
+    #[doc(alias = "useTLS")]
+    #[serde(flatten)]
+    pub tls: ClientTls,
 }
 
 impl Default for ClientConfig {
@@ -123,6 +128,7 @@ impl Default for ClientConfig {
             trace_topic: None,
             body_len_max: 16 << 20,
             local_offset_store_dir: None,
+            tls: ClientTls::default(),
         }
     }
 }
@@ -251,8 +257,13 @@ mod tests {
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<ClientConfig>(&text).unwrap(), config);
         assert!(serde_json::from_str::<ClientConfig>(r#"{"nameserver":"a:1"}"#).is_err());
-        let tls = serde_json::from_str::<ClientConfig>(r#"{"useTLS":true}"#);
-        assert!(tls.is_err(), "what is not there yet is refused and not ignored");
+        for text in [r#"{"useTLS":"maybe"}"#, r#"{"useTLS":true,"tls.client.trust":"/ca"}"#] {
+            assert!(serde_json::from_str::<ClientConfig>(text).is_err(), "{text}");
+        }
+        let text = r#"{"useTLS":true,"tls.client.trustCertPath":"/ca.pem","unitMode":true}"#;
+        let config: ClientConfig = serde_json::from_str(text).unwrap();
+        assert!(config.tls.enable && config.unit_mode);
+        assert_eq!(config.tls.trust_cert_path.as_deref(), Some("/ca.pem".as_ref()));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use rmq_message::name::NameError;
 use rmq_message::{CompactString, QueueOffset};
 use rmq_remoting::invoker::{Endpoint, InvokeError};
 use rmq_remoting::response_code;
+use rmq_remoting::tls::TlsError;
 use rmq_remoting::typed::{CallError, PayloadError};
 use thiserror::Error;
 
@@ -249,6 +250,12 @@ impl ClientError {
                 remark: CompactString::from(other.to_string()),
             },
         }
+    }
+}
+
+impl From<TlsError> for ClientError {
+    fn from(TlsError { setting, problem }: TlsError) -> Self {
+        Self::Config { setting, reason: problem }
     }
 }
 

@@ -64,7 +64,8 @@ impl ClientInstance {
     /// file must be found again). Must run on the runtime that is to run its tasks.
     ///
     /// # Errors
-    /// [`ClientError::NoNameServer`], [`ClientError::AddressServer`], [`ClientError::Config`].
+    /// [`ClientError::NoNameServer`], [`ClientError::AddressServer`], [`ClientError::Config`]; the
+    /// latter also when TLS is asked for and cannot be had.
     pub async fn start(
         world: World,
         config: ClientConfig,
@@ -94,8 +95,9 @@ impl ClientInstance {
             if config.binary_headers { HeaderEncoding::Binary } else { HeaderEncoding::Json };
         let settings =
             rmq_remoting::ClientConfig { encoding, ..rmq_remoting::ClientConfig::default() };
+        let connector = config.tls.connector(&world)?;
         Self::start_over(world, config, keep_name, |world, tasks, door| {
-            hooked(Client::new(world.clone(), tasks, settings, door), hooks)
+            hooked(Client::with_tls(world.clone(), tasks, settings, door, connector), hooks)
         })
     }
 

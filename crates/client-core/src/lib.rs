@@ -54,6 +54,7 @@ pub use member::{GroupMember, MemberCommand, MemberHeartbeat, MemberReply};
 pub use namespace::Namespace;
 pub use offset::{LocalFileOffsets, OffsetStore, Positions, Progress, RemoteOffsets};
 pub use replies::AwaitedReply;
+pub use rmq_remoting::tls::ClientTls;
 pub use route::PublishRoute;
 
 /// Words of the protocol that members and users meet.

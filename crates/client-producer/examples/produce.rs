@@ -10,13 +10,16 @@
 //! of the whole body.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
 use futures_util::StreamExt;
-use rmq_client_producer::{Message, Producer, SendError, SendReceipt, SendStatus};
+use rmq_client_producer::{
+    ClientConfig, ClientTls, Message, Producer, SendError, SendReceipt, SendStatus,
+};
 use rmq_runtime::{ClockExt, World};
 
 #[derive(Parser)]
@@ -51,6 +54,12 @@ struct Arguments {
     group: String,
     #[arg(long, default_value_t = 5000)]
     timeout_ms: u64,
+    /// Speak TLS, and believe any server
+    #[arg(long)]
+    tls: bool,
+    /// Speak TLS, and believe servers of these authorities (PEM)
+    #[arg(long)]
+    tls_trust: Option<PathBuf>,
 }
 
 const IN_FLIGHT: usize = 64;
@@ -69,8 +78,14 @@ async fn main() -> anyhow::Result<ExitCode> {
         .with_writer(std::io::stderr)
         .init();
     let arguments = Arguments::parse();
+    let tls = ClientTls {
+        enable: arguments.tls || arguments.tls_trust.is_some(),
+        auth_server: arguments.tls_trust.is_some(),
+        trust_cert_path: arguments.tls_trust.clone(),
+        ..ClientTls::default()
+    };
     let producer = Producer::builder()
-        .namesrv(&arguments.namesrv)
+        .client_config(ClientConfig { tls, ..ClientConfig::new(&arguments.namesrv) })
         .group(&arguments.group)
         .timeout(Duration::from_millis(arguments.timeout_ms))
         .start()

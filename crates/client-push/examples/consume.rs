@@ -11,13 +11,14 @@
 //! progress begins at the beginning. Ends gracefully at SIGTERM and Ctrl-C.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
 use rmq_client_push::{
-    ConsumeContext, ConsumeFrom, MessageModel, Messages, PushConsumer, PushSettings,
+    ClientTls, ConsumeContext, ConsumeFrom, MessageModel, Messages, PushConsumer, PushSettings,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -66,6 +67,12 @@ struct Args {
     /// Calls of the listener at once.
     #[arg(long, default_value_t = 20)]
     threads: u32,
+    /// Speak TLS, and believe any server.
+    #[arg(long)]
+    tls: bool,
+    /// Speak TLS, and believe servers of these authorities (PEM).
+    #[arg(long)]
+    tls_trust: Option<PathBuf>,
 }
 
 #[expect(clippy::print_stdout, reason = "that is what it is for")]
@@ -112,8 +119,15 @@ async fn main() -> anyhow::Result<()> {
         pop_invisible_time: args.invisible_ms,
         ..PushSettings::default()
     };
+    let tls = ClientTls {
+        enable: args.tls || args.tls_trust.is_some(),
+        auth_server: args.tls_trust.is_some(),
+        trust_cert_path: args.tls_trust,
+        ..ClientTls::default()
+    };
     let mut builder = PushConsumer::builder()
         .namesrv(&args.namesrv)
+        .tls(tls)
         .settings(settings)
         .consume_from(ConsumeFrom::FirstOffset)
         .consume_threads(args.threads)

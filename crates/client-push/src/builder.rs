@@ -10,7 +10,7 @@ use rmq_client_core::protocol::MessageModel;
 use rmq_client_core::rebalance::{AllocateStrategy, Average};
 use rmq_client_core::trace::Tracer;
 use rmq_client_core::{
-    ClientConfig, ClientInstance, LocalFileOffsets, Namespace, OffsetStore, Progress,
+    ClientConfig, ClientInstance, ClientTls, LocalFileOffsets, Namespace, OffsetStore, Progress,
     RemoteOffsets, RequestHook,
 };
 use rmq_message::id::UniqueIds;
@@ -197,6 +197,21 @@ impl PushConsumerBuilder {
     /// All settings of the client at once; the name servers are among them.
     pub fn client_config(mut self, config: ClientConfig) -> Self {
         self.config = config;
+        self
+    }
+
+    /// Speaks TLS; needs the cargo feature `tls`.
+    ///
+    /// ```
+    /// use rmq_client_push::{ClientTls, PushConsumer};
+    ///
+    /// let trusted = Some("/etc/rocketmq/ca.pem".into());
+    /// let tls = ClientTls { enable: true, trust_cert_path: trusted, ..ClientTls::default() };
+    /// let builder = PushConsumer::builder().namesrv("10.0.0.1:9876").tls(tls);
+    /// ```
+    #[doc(alias = "setUseTLS")]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.config.tls = tls;
         self
     }
 

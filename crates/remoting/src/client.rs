@@ -17,6 +17,7 @@ use crate::live::Live;
 use crate::peer::{Addresses, Peer, PeerLimits};
 use crate::processor::Processor;
 use crate::response_code;
+use crate::tls::Connector;
 
 /// Settings of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub struct Client {
     tasks: Tasks,
     config: ClientConfig,
     processor: Arc<dyn Processor>,
+    connector: Option<Arc<Connector>>,
     budget: Budget,
     live: Live,
     lines: Mutex<HashMap<Endpoint, Arc<Line>>>,
@@ -73,6 +75,17 @@ impl Client {
         config: ClientConfig,
         processor: Arc<dyn Processor>,
     ) -> Arc<Self> {
+        Self::with_tls(world, tasks, config, processor, None)
+    }
+
+    /// The same whose connections are TLS when there is a connector.
+    pub fn with_tls(
+        world: World,
+        tasks: &Tasks,
+        config: ClientConfig,
+        processor: Arc<dyn Processor>,
+        connector: Option<Arc<Connector>>,
+    ) -> Arc<Self> {
         let (tasks, live) = (tasks.child("remoting-client"), Live::new(usize::MAX));
         let (stop, closing) = (tasks.stop_token(), live.clone());
         tasks.spawn("close", OnFailure::Log, async move {
@@ -84,6 +97,7 @@ impl Client {
             tasks,
             config,
             processor,
+            connector,
             budget: Budget::new(config.limits.unfinished_max),
             live,
             lines: Mutex::default(),
@@ -127,7 +141,12 @@ impl Client {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in self.world.net.resolve(to.as_str()).await? {
             match self.world.net.connect(address).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => {
+                    return match &self.connector {
+                        Some(connector) => connector.connect(to, stream).await,
+                        None => Ok(stream),
+                    };
+                }
                 Err(error) => last = error,
             }
         }

@@ -3,6 +3,9 @@
 //! A turn is: read what has come, decode every whole frame, have each processed, settle once, write
 //! all answers at once. Answers that come later are futures which the same loop polls. Nothing here
 //! starts a task, and an answer that is ready costs neither a box nor a channel.
+//!
+//! Where TLS is served, the first byte that comes decides: a handshake begins then, after which the
+//! same loop goes on with what lies inside, or nothing was ever different.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,13 +13,13 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use compact_str::{CompactString, format_compact};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use rmq_runtime::{Clock, ClockExt, Stream};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use crate::command::{HeaderEncoding, RemotingCommand, Response};
 use crate::frame::{self, FrameError};
@@ -25,6 +28,7 @@ use crate::output::Output;
 use crate::pace::{Pace, Sight, Verdict};
 use crate::peer::Peer;
 use crate::processor::{Processor, Reply, Unsettled};
+use crate::tls::Acceptor;
 use crate::{request_code, response_code};
 
 /// Clients above this release understand GO_AWAY: 5.3.1.
@@ -43,6 +47,8 @@ pub(crate) struct Connection {
     clock: Arc<dyn Clock>,
     limits: Limits,
     wire: Wire,
+    /// Decides what the first byte means; none when nothing has to be decided, or not any more.
+    acceptor: Option<Arc<Acceptor>>,
     /// Answers that come later.
     later: FuturesUnordered<Owed>,
     /// Whole frames may be left over from the last turn.
@@ -68,10 +74,28 @@ pub(crate) enum End {
     Pace(Verdict),
     #[error("closed: the frames that have begun take too much memory")]
     Budget,
+    #[error("closed: it does not speak TLS, and only TLS is served here")]
+    Plain,
+    #[error("closed: the TLS handshake failed: {0}")]
+    Handshake(io::Error),
     #[error("drained")]
     Drained,
     #[error("{0}")]
     Asked(CompactString),
+}
+
+/// How far the loop went.
+enum Pass {
+    /// To the end.
+    End(End),
+    /// To the first byte, with which a handshake begins.
+    Handshake(Arc<Acceptor>),
+}
+
+impl From<End> for Pass {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
 }
 
 /// What the loop woke for.
@@ -97,7 +121,13 @@ impl Connection {
             processor,
             clock,
             limits,
-            wire: Wire { stream, input: Input::new(share), output: Output::default() },
+            wire: Wire {
+                stream,
+                input: Input::new(share),
+                output: Output::default(),
+                unflushed: false,
+            },
+            acceptor: None,
             later: FuturesUnordered::new(),
             more: false,
             draining: false,
@@ -105,31 +135,54 @@ impl Connection {
         }
     }
 
-    /// Serves the connection until it ends.
-    pub(crate) async fn run(mut self) {
-        // Runs also when a processor panics or the task is dropped.
-        let _closing = Closing { peer: &self.peer.clone(), processor: &*self.processor.clone() };
-        self.processor.connected(&self.peer);
-        let end = self.serve().await;
-        let peer = self.peer.endpoint();
-        match &end {
-            End::Frame(_) | End::Unsettled(_) | End::Budget => tracing::warn!(%peer, "{end}"),
-            _ => tracing::debug!(%peer, "{end}"),
-        }
-        self.peer.close_because(&format_compact!("{end}"));
+    /// The same connection where TLS is served.
+    pub(crate) fn with_acceptor(mut self, acceptor: Option<Arc<Acceptor>>) -> Self {
+        self.acceptor = acceptor;
+        self
     }
 
-    async fn serve(&mut self) -> End {
+    /// Serves the connection until it ends.
+    pub(crate) async fn run(mut self) {
+        let peer = Arc::clone(&self.peer);
+        // Runs also when a processor panics or the task is dropped.
+        let _closing = Closing { peer: &peer, processor: &*self.processor.clone() };
+        self.processor.connected(&peer);
+        let end = loop {
+            match self.serve().await {
+                Pass::End(end) => break end,
+                // On the heap: plain connections need no room for it.
+                Pass::Handshake(acceptor) => match Box::pin(self.secured(&acceptor)).await {
+                    Ok(secured) => self = secured,
+                    Err(end) => break end,
+                },
+            }
+        };
+        let at = peer.endpoint();
+        match &end {
+            End::Frame(_) | End::Unsettled(_) | End::Budget | End::Plain | End::Handshake(_) => {
+                tracing::warn!(peer = %at, "{end}")
+            }
+            _ => tracing::debug!(peer = %at, "{end}"),
+        }
+        peer.close_because(&format_compact!("{end}"));
+    }
+
+    async fn serve(&mut self) -> Pass {
         let mut pace = Pace::new(&self.limits);
         let mut tick = self.clock.sleep(self.limits.header);
         loop {
             if let Some(end) = self.finished() {
-                return end;
+                return end.into();
             }
             let result = match self.next(&mut tick).await {
                 Event::Outbox => self.look_into_outbox(),
                 Event::Answered | Event::Moved(Ok(Moved::Written)) => Ok(()),
-                Event::Moved(Ok(Moved::Received)) | Event::More => self.turn(),
+                Event::Moved(Ok(Moved::Received)) => match self.greet() {
+                    Ok(Some(acceptor)) => return Pass::Handshake(acceptor),
+                    Ok(None) => self.turn(),
+                    Err(end) => Err(end),
+                },
+                Event::More => self.turn(),
                 Event::Moved(Ok(Moved::Ended)) => Err(End::Finished),
                 Event::Moved(Err(error)) => Err(error.into()),
                 Event::Tick => {
@@ -138,9 +191,46 @@ impl Connection {
                 }
             };
             if let Err(end) = result {
-                return end;
+                return end.into();
             }
         }
+    }
+
+    /// Looks at the first byte; returns whoever is to accept when a handshake begins.
+    fn greet(&mut self) -> Result<Option<Arc<Acceptor>>, End> {
+        let Some(acceptor) = self.acceptor.take() else { return Ok(None) };
+        if self.wire.input.bytes.first() == Some(&frame::TLS_HANDSHAKE) {
+            Ok(Some(acceptor))
+        } else if acceptor.admits_plain() {
+            Ok(None)
+        } else {
+            Err(End::Plain)
+        }
+    }
+
+    /// The same connection after its handshake. What others want of it meanwhile waits, but for
+    /// its end.
+    async fn secured(mut self, acceptor: &Acceptor) -> Result<Self, End> {
+        let Wire { stream, input, mut output, .. } = self.wire;
+        let first = Bytes::copy_from_slice(&input.bytes);
+        let input = Input { bytes: BytesMut::new(), ..input };
+        let clock = Arc::clone(&self.clock);
+        let mut handshake = pin!(acceptor.accept(stream, first, &*clock));
+        let stream = loop {
+            tokio::select! {
+                biased;
+                () = poll_fn(|cx| self.peer.outbox().poll_changed(cx)) => {
+                    let wishes = self.peer.outbox().take(&mut output);
+                    self.draining |= wishes.draining;
+                    if let Some(reason) = wishes.closed {
+                        return Err(End::Asked(reason));
+                    }
+                }
+                stream = &mut handshake => break stream.map_err(End::Handshake)?,
+            }
+        };
+        self.wire = Wire { stream, input, output, unflushed: false };
+        Ok(self)
     }
 
     async fn next(&mut self, tick: &mut BoxFuture<'static, ()>) -> Event {
@@ -266,7 +356,7 @@ impl Connection {
 
     /// Whether there is nothing left to do on a connection that is to end.
     fn finished(&mut self) -> Option<End> {
-        if !self.wire.output.is_empty() {
+        if !self.wire.output.is_empty() || self.wire.unflushed {
             return None;
         }
         if let Some(error) = self.fault.take() {
@@ -334,6 +424,8 @@ struct Wire {
     stream: Box<dyn Stream>,
     input: Input,
     output: Output,
+    /// Something was written that the stream may still hold.
+    unflushed: bool,
 }
 
 impl Wire {
@@ -346,12 +438,17 @@ impl Wire {
         tell_written: bool,
         limits: &Limits,
     ) -> Poll<io::Result<Moved>> {
-        let Self { stream, input, output } = self;
-        let unsent = output.len();
+        let Self { stream, input, output, unflushed } = self;
+        let (unsent, was_unflushed) = (output.len(), *unflushed);
         if let Poll::Ready(Err(error)) = output.poll_write(cx, stream) {
             return Poll::Ready(Err(error));
         }
-        if tell_written && output.len() < unsent {
+        *unflushed |= output.len() < unsent;
+        if *unflushed && let Poll::Ready(flushed) = Pin::new(&mut *stream).poll_flush(cx) {
+            flushed?;
+            *unflushed = false;
+        }
+        if tell_written && (output.len() < unsent || was_unflushed && !*unflushed) {
             return Poll::Ready(Ok(Moved::Written));
         }
         if !reading {

@@ -20,7 +20,7 @@ use crate::language::Language;
 pub const FRAME_MAX: usize = 16 << 20;
 
 /// First byte of a TLS connection; as the first byte of a frame it would mean 352 MiB.
-const TLS_HANDSHAKE: u8 = 0x16;
+pub(crate) const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Bytes before the header.
 const PREFIX: usize = 8;
@@ -221,7 +221,7 @@ fn encode(
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// The peer speaks TLS, which is not built.
+    /// The peer speaks TLS, which is switched off here.
     #[error("the other side speaks TLS; only plain connections are served here")]
     Tls,
     /// The frame says that it is longer than allowed.

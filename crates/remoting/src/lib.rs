@@ -8,6 +8,7 @@
 //! | [`processor`], [`invoker`] | the two seams: who serves requests, and who makes them |
 //! | `connection`, [`peer`] | one connection, and how the rest of the program holds it |
 //! | [`server`], [`client`], [`local`] | connections that are accepted, dialled, imagined |
+//! | [`tls`] | connections that others cannot read, and who may be at their ends |
 //! | [`limits`] | what a peer may take of us |
 //!
 //! A connection is one task and has no other: it reads, decodes, has each request processed,
@@ -35,6 +36,7 @@ pub mod protocol;
 pub mod request_code;
 pub mod response_code;
 pub mod server;
+pub mod tls;
 pub mod typed;
 
 pub use client::{Client, ClientConfig};

@@ -16,9 +16,12 @@ use crate::limits::{Budget, Limits};
 use crate::live::Live;
 use crate::peer::{Addresses, Peer, PeerLimits};
 use crate::processor::{Processor, Unsupported};
+use crate::tls::Acceptor;
 
 /// How long a shard rests when the system refuses to accept: out of descriptors, mostly.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How often a server looks whether its certificate has changed.
+const TLS_REFRESH: Duration = Duration::from_secs(60);
 
 /// Settings of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,7 @@ pub struct Server {
     at: SocketAddr,
     config: ServerConfig,
     processor: Arc<dyn Processor>,
+    acceptor: Option<Arc<Acceptor>>,
 }
 
 impl Server {
@@ -63,6 +67,7 @@ impl Server {
             at: SocketAddr::from(([127, 0, 0, 1], 0)),
             config: ServerConfig::default(),
             processor: Arc::new(Unsupported),
+            acceptor: None,
         }
     }
 
@@ -80,6 +85,13 @@ impl Server {
         self
     }
 
+    /// Who accepts TLS connections; without, all are plain.
+    #[must_use]
+    pub fn tls(mut self, acceptor: Option<Arc<Acceptor>>) -> Self {
+        self.acceptor = acceptor;
+        self
+    }
+
     /// Settings.
     #[must_use]
     pub fn config(mut self, config: ServerConfig) -> Self {
@@ -89,7 +101,7 @@ impl Server {
 
     /// Listens, on all shards, and begins to serve.
     pub async fn start(self) -> io::Result<ServerHandle> {
-        let Self { world, tasks, at, config, processor } = self;
+        let Self { world, tasks, at, config, processor, acceptor } = self;
         let (open, accepting) = watch::channel(true);
         let budget = Budget::new(config.limits.unfinished_max);
         let live = Live::new(config.connections_max);
@@ -99,6 +111,7 @@ impl Server {
             stop: tasks.stop_token(),
             config,
             processor: Arc::clone(&processor),
+            acceptor: acceptor.clone(),
             budget: budget.clone(),
             live: live.clone(),
             accepting: accepting.clone(),
@@ -117,7 +130,25 @@ impl Server {
             // The first shard finds the port, the others share it.
             local = address.await.map_err(|_| io::Error::other("the shard has ended"))??;
         }
+        if let Some(acceptor) = acceptor {
+            tasks.spawn(
+                "tls",
+                OnFailure::Log,
+                refresh(acceptor, world.clone(), tasks.stop_token()),
+            );
+        }
         Ok(ServerHandle { local, world, tasks, open, live })
+    }
+}
+
+/// Has changed certificates shown, until the server stops.
+async fn refresh(acceptor: Arc<Acceptor>, world: World, stop: Stop) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.requested() => return,
+            () = world.clock.sleep(TLS_REFRESH) => acceptor.refresh(&world),
+        }
     }
 }
 
@@ -162,6 +193,7 @@ struct Shard {
     stop: Stop,
     config: ServerConfig,
     processor: Arc<dyn Processor>,
+    acceptor: Option<Arc<Acceptor>>,
     budget: Budget,
     live: Live,
     accepting: watch::Receiver<bool>,
@@ -233,7 +265,8 @@ impl Shard {
             Arc::clone(&self.world.clock),
             limits,
             self.budget.share(),
-        );
+        )
+        .with_acceptor(self.acceptor.clone());
         self.tasks.spawn("connection", OnFailure::Log, async move {
             connection.run().await;
             drop(entry);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmq_broker::{Broker, BrokerConfig};
+use rmq_remoting::tls::{ClientTls, Connector, ServerTls};
 use rmq_remoting::{
     Client, ClientConfig, Processor, Server, ServerConfig, ServerHandle, Unsupported,
 };
@@ -34,6 +35,10 @@ pub struct BrokerSettings {
     pub bind_address: IpAddr,
     /// Threads that serve connections.
     pub shards: usize,
+    /// TLS of those who come.
+    pub tls: ServerTls,
+    /// TLS of connections to name servers.
+    pub client_tls: ClientTls,
 }
 
 impl Default for BrokerSettings {
@@ -44,6 +49,8 @@ impl Default for BrokerSettings {
             store: rmq_store::Config::default(),
             bind_address: Ipv4Addr::LOCALHOST.into(),
             shards: cores.min(SHARDS_MAX),
+            tls: ServerTls::default(),
+            client_tls: ClientTls::default(),
         }
     }
 }
@@ -112,6 +119,7 @@ struct Parts {
     store: Arc<LocalStore>,
     broker: Arc<Broker>,
     server: ServerHandle,
+    connector: Option<Arc<Connector>>,
 }
 
 impl Parts {
@@ -121,6 +129,8 @@ impl Parts {
         settings: &BrokerSettings,
     ) -> Result<Self, StartError> {
         const WHAT: &str = "the broker";
+        let acceptor = settings.tls.acceptor(world)?;
+        let connector = settings.client_tls.connector(world)?;
         let at = SocketAddr::new(settings.bind_address, settings.broker.listen_port);
         // Before the store is opened, which may take a while.
         check_free(world, WHAT, at).await?;
@@ -133,6 +143,7 @@ impl Parts {
                 let server = Server::builder(world.clone(), tasks)
                     .listen(at)
                     .processor(processor)
+                    .tls(acceptor)
                     .config(config);
                 listen(WHAT, at, server).await.map(|server| (broker, server))
             }
@@ -141,7 +152,7 @@ impl Parts {
         match listening {
             Ok((broker, server)) => {
                 let (world, tasks) = (world.clone(), tasks.clone());
-                Ok(Self { world, tasks, store, broker, server })
+                Ok(Self { world, tasks, store, broker, server, connector })
             }
             Err(error) => {
                 if let Err(stop) = store.stop().await {
@@ -157,8 +168,13 @@ impl Parts {
         let port = self.server.local_addr().port();
         self.broker.advertise(SocketAddr::new(settings.broker.broker_ip1, port));
         self.broker.show_settings(shown(settings));
-        let config = ClientConfig::default();
-        let client = Client::new(self.world.clone(), &self.tasks, config, Arc::new(Unsupported));
+        let client = Client::with_tls(
+            self.world.clone(),
+            &self.tasks,
+            ClientConfig::default(),
+            Arc::new(Unsupported),
+            self.connector.clone(),
+        );
         let watched = Watched::new(client);
         self.broker.start(Arc::clone(&watched) as _);
         let servers = settings.broker.name_servers().unwrap_or_default();
@@ -206,7 +222,7 @@ fn shown(settings: &BrokerSettings) -> BTreeMap<String, String> {
         ("storePathCommitLog", log.display().to_string()),
         ("storeType", "default".to_owned()),
         ("slaveReadEnable", false.to_string()),
-        ("useTLS", false.to_string()),
+        ("useTLS", settings.client_tls.enable.to_string()),
         ("aclEnable", false.to_string()),
         ("enableControllerMode", false.to_string()),
         ("litePullMessageEnable", true.to_string()),

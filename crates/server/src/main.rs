@@ -114,7 +114,7 @@ async fn start(
 ) -> Result<(), rmq_server::StartError> {
     let mut own = None;
     if let Some(config) = plan.namesrv {
-        let namesrv = start_namesrv(world, config).await?;
+        let namesrv = start_namesrv(world, config, &plan.tls).await?;
         own = Some(namesrv.addr());
         parts.push(namesrv);
     }

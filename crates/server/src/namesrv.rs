@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rmq_namesrv::{Namesrv, NamesrvConfig};
 use rmq_remoting::Server;
+use rmq_remoting::tls::ServerTls;
 use rmq_runtime::{Tasks, World};
 
 use crate::running::{Running, StartError, listen};
@@ -13,11 +14,16 @@ use crate::running::{Running, StartError, listen};
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn start_namesrv(world: &World, config: NamesrvConfig) -> Result<Running, StartError> {
+pub async fn start_namesrv(
+    world: &World,
+    config: NamesrvConfig,
+    tls: &ServerTls,
+) -> Result<Running, StartError> {
     let tasks = Tasks::new("namesrv");
+    let acceptor = tls.acceptor(world)?;
     let at = SocketAddr::new(config.bind_address, config.listen_port);
     let namesrv = Namesrv::start(world.clone(), &tasks, config)?;
-    let server = Server::builder(world.clone(), &tasks).listen(at).processor(namesrv);
+    let server = Server::builder(world.clone(), &tasks).listen(at).processor(namesrv).tls(acceptor);
     let server = listen("the name server", at, server).await?;
     let addr = server.local_addr();
     let (clock, all) = (Arc::clone(&world.clock), tasks.clone());

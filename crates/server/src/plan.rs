@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rmq_broker::BrokerConfig;
 use rmq_namesrv::NamesrvConfig;
+use rmq_remoting::tls::{ClientAuth, ClientTls, ServerTls, TlsError, TlsMode};
 use rmq_runtime::World;
 use thiserror::Error;
 
@@ -13,11 +14,16 @@ use crate::args::{Args, BrokerArgs, NamesrvArgs, Role, SharedArgs, StandaloneArg
 use crate::broker::BrokerSettings;
 use crate::settings::{SettingError, Settings};
 
+/// Where settings of TLS lie, as at Apache, unless `tls.config.file` says else.
+const TLS_FILE: &str = "/etc/rocketmq/tls.properties";
+
 /// What shall run.
 #[derive(Debug)]
 pub struct Plan {
     /// A name server.
     pub namesrv: Option<NamesrvConfig>,
+    /// TLS of the name server.
+    pub tls: ServerTls,
     /// A broker; beside a name server of the plan it also registers there.
     pub broker: Option<BrokerSettings>,
     /// Settings that mean something to Apache's servers only.
@@ -73,7 +79,12 @@ impl Plan {
             Role::Broker(args) => broker(world, args),
             Role::Standalone(args) => standalone(world, args),
             // Looked at, not run.
-            Role::Store(_) => Ok(Self { namesrv: None, broker: None, without_effect: Vec::new() }),
+            Role::Store(_) => Ok(Self {
+                namesrv: None,
+                tls: ServerTls::default(),
+                broker: None,
+                without_effect: Vec::new(),
+            }),
         }
     }
 }
@@ -90,7 +101,9 @@ fn namesrv(world: &World, args: &NamesrvArgs) -> Result<Plan, PlanError> {
     }
     config.config_store_path = settings_file(&args.shared);
     check_namesrv(&settings, &config, &args.shared)?;
-    Ok(Plan { namesrv: Some(config), broker: None, without_effect: settings.finish()? })
+    let tls = server_tls(world, &settings)?;
+    let without_effect = settings.finish()?;
+    Ok(Plan { namesrv: Some(config), tls, broker: None, without_effect })
 }
 
 fn broker(world: &World, args: &BrokerArgs) -> Result<Plan, PlanError> {
@@ -99,7 +112,8 @@ fn broker(world: &World, args: &BrokerArgs) -> Result<Plan, PlanError> {
     default_setting(&mut settings, "storePathRootDir", &home().join("store").to_string_lossy());
     default_setting(&mut settings, "brokerName", &host_name());
     let broker = broker_settings(world, &settings, &args.shared)?;
-    Ok(Plan { namesrv: None, broker: Some(broker), without_effect: settings.finish()? })
+    let (tls, without_effect) = (ServerTls::default(), settings.finish()?);
+    Ok(Plan { namesrv: None, tls, broker: Some(broker), without_effect })
 }
 
 fn standalone(world: &World, args: &StandaloneArgs) -> Result<Plan, PlanError> {
@@ -121,8 +135,8 @@ fn standalone(world: &World, args: &StandaloneArgs) -> Result<Plan, PlanError> {
             Some(broker.store.store_path_root_dir.join("namesrv/kvConfig.json"));
     }
     check_namesrv(&settings, &config, &args.shared)?;
-    let without_effect = settings.finish()?;
-    Ok(Plan { namesrv: Some(config), broker: Some(broker), without_effect })
+    let (tls, without_effect) = (broker.tls.clone(), settings.finish()?);
+    Ok(Plan { namesrv: Some(config), tls, broker: Some(broker), without_effect })
 }
 
 fn check_namesrv(
@@ -138,7 +152,43 @@ fn check_namesrv(
 }
 
 fn read(world: &World, args: &SharedArgs) -> Result<Settings, PlanError> {
-    read_settings(world, args.config.as_deref(), &args.set)
+    let mut settings = read_settings(world, args.config.as_deref(), &args.set)?;
+    let named = settings.get("tls.config.file").map(PathBuf::from);
+    let usual = || Some(PathBuf::from(TLS_FILE)).filter(|path| world.disk.exists(path));
+    if let Some(path) = named.or_else(usual) {
+        settings.add_file_beneath(&path, &text(world, &path)?)?;
+    }
+    Ok(settings)
+}
+
+/// TLS of those who come. What cannot work is told now, with its place.
+fn server_tls(world: &World, settings: &Settings) -> Result<ServerTls, PlanError> {
+    let tls: ServerTls = settings.read()?;
+    tls.acceptor(world).map_err(|error| misplaced(settings, error))?;
+    if tls.need_client_auth != ClientAuth::None && !tls.auth_client {
+        tracing::warn!("tls.server.authClient is off: any certificate of a client is accepted");
+    }
+    Ok(tls)
+}
+
+/// TLS of connections to others, as Apache decides it: whoever serves nothing else dials so, and
+/// whoever shows a certificate for tests believes any.
+fn client_tls(
+    world: &World,
+    settings: &Settings,
+    server: &ServerTls,
+) -> Result<ClientTls, PlanError> {
+    let mut tls: ClientTls = settings.read()?;
+    if !settings.has("tls.enable") && !settings.has("useTLS") {
+        tls.enable = server.mode == TlsMode::Enforcing;
+    }
+    tls.test_mode |= server.is_test_mode() && tls.trust_cert_path.is_none();
+    tls.connector(world).map_err(|error| misplaced(settings, error))?;
+    Ok(tls)
+}
+
+fn misplaced(settings: &Settings, TlsError { setting, problem }: TlsError) -> SettingError {
+    settings.wrong(setting, problem)
 }
 
 /// Settings of a file and of `--set` flags.
@@ -152,14 +202,17 @@ pub(crate) fn read_settings(
 ) -> Result<Settings, PlanError> {
     let mut settings = Settings::default();
     if let Some(path) = config {
-        let bytes = world.disk.read(path).map_err(PlanError::File)?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| PlanError::Encoding(path.to_owned()))?;
-        settings.add_file(path, text)?;
+        settings.add_file(path, &text(world, path)?)?;
     }
     for flag in set {
         settings.add_flag(flag)?;
     }
     Ok(settings)
+}
+
+fn text(world: &World, path: &Path) -> Result<String, PlanError> {
+    let bytes = world.disk.read(path).map_err(PlanError::File)?;
+    String::from_utf8(bytes.into()).map_err(|_| PlanError::Encoding(path.to_owned()))
 }
 
 fn set_broker_flags(settings: &mut Settings, namesrv: Option<&str>, store: Option<&Path>) {
@@ -197,7 +250,9 @@ fn broker_settings(
     }
     broker.validate().map_err(|error| settings.wrong(error.key, error.problem))?;
     store.validate().map_err(|error| settings.wrong(error.key, error.problem))?;
-    Ok(BrokerSettings { broker, store, bind_address, ..BrokerSettings::default() })
+    let tls = server_tls(world, settings)?;
+    let client_tls = client_tls(world, settings, &tls)?;
+    Ok(BrokerSettings { broker, store, bind_address, tls, client_tls, ..BrokerSettings::default() })
 }
 
 /// Where settings are kept that requests change: nowhere without a file.

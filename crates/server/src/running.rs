@@ -51,6 +51,9 @@ pub enum StartError {
     /// The name server does not start.
     #[error("the name server does not start: {0}")]
     Namesrv(#[from] rmq_namesrv::OpenError),
+    /// A setting with which no TLS is possible.
+    #[error(transparent)]
+    Tls(#[from] rmq_remoting::tls::TlsError),
 }
 
 /// How a server ends: everything in its order, within that time.

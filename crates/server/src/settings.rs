@@ -96,6 +96,17 @@ impl Settings {
         Ok(())
     }
 
+    /// Adds those settings of a file's text that are not written elsewhere.
+    ///
+    /// # Errors
+    /// [`SettingError::Syntax`].
+    pub fn add_file_beneath(&mut self, path: &Path, text: &str) -> Result<(), SettingError> {
+        let above = std::mem::take(&mut self.entries);
+        self.add_file(path, text)?;
+        self.entries.extend(above);
+        Ok(())
+    }
+
     /// Adds a `key=value` of the command line; it goes before what files say.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmq_remoting::protocol::route::{GetRoute, TopicRoute};
+use rmq_remoting::tls::ServerTls;
 use rmq_remoting::{Client, ClientConfig, Endpoint, Unsupported, call};
 use rmq_runtime::{Tasks, World};
 use rmq_server::{BrokerSettings, start_broker, start_namesrv};
@@ -114,7 +115,7 @@ fn broker_without_a_reachable_name_server_still_starts() {
 async fn servers_run_and_stop_inside_a_process() {
     let (world, dir) = (World::system(), tempfile::tempdir().unwrap());
     let config = rmq_namesrv::NamesrvConfig { listen_port: 0, ..Default::default() };
-    let namesrv = start_namesrv(&world, config).await.unwrap();
+    let namesrv = start_namesrv(&world, config, &ServerTls::default()).await.unwrap();
     let mut settings = BrokerSettings::default();
     settings.broker.listen_port = 0;
     settings.set_store(dir.path());
