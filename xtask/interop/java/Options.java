@@ -36,6 +36,21 @@ final class Options {
         return given.containsKey(name);
     }
 
+    /**
+     * `--tls`: TLS to any server; `--tls-trust FILE`: to servers of those authorities. The client reads these properties when
+     * its first class is loaded.
+     */
+    void tls() {
+        if (on("tls") || on("tls-trust")) {
+            System.setProperty("tls.enable", "true");
+        }
+        if (on("tls-trust")) {
+            System.setProperty("tls.test.mode.enable", "false");
+            System.setProperty("tls.client.authServer", "true");
+            System.setProperty("tls.client.trustCertPath", need("tls-trust"));
+        }
+    }
+
     /** A body of `size` bytes that begins with `text`; the rest is dots. */
     static byte[] body(String text, int size) {
         return (text + ".".repeat(Math.max(0, size - text.length()))).getBytes(StandardCharsets.UTF_8);

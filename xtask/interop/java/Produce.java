@@ -30,7 +30,9 @@ public final class Produce {
     }
 
     public static void main(String[] args) throws Exception {
-        Produce produce = new Produce(new Options(args));
+        Options options = new Options(args);
+        options.tls();
+        Produce produce = new Produce(options);
         produce.producer.start();
         produce.run();
         produce.producer.shutdown();

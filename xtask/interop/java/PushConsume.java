@@ -19,6 +19,7 @@ import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
 public final class PushConsume {
     public static void main(String[] args) throws Exception {
         Options options = new Options(args);
+        options.tls();
         AtomicInteger toFail = new AtomicInteger(options.number("fail-first", 0));
         boolean failAll = options.on("fail-all");
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.need("group"));

@@ -10,6 +10,7 @@ mod relay;
 mod retry;
 mod store;
 mod timer;
+mod tls;
 mod transaction;
 mod watched;
 
@@ -265,6 +266,23 @@ pub(super) const SCENES: &[Scene] = &[
         "kill-mid-load",
         "our broker is killed under a Java producer; nothing confirmed is lost",
         store::killed_under_load,
+    ),
+    quick("tls-java", "with TLS and without it, on the same ports of our servers", tls::permissive),
+    long(
+        "tls-only-java",
+        "Java checks our certificate; nothing else than TLS is served",
+        |stage| tls::enforcing(stage, Ours, Apache),
+    ),
+    long("tls-only-apache", "we check Apache's; nothing else than TLS is served", |stage| {
+        tls::enforcing(stage, Apache, Ours)
+    }),
+    long("tls-test-java", "Java on our servers with a certificate made at the start", |stage| {
+        tls::test_mode(stage, Ours, Apache)
+    }),
+    long(
+        "tls-test-apache",
+        "we on Apache's servers with a certificate made at the start",
+        |stage| tls::test_mode(stage, Apache, Ours),
     ),
     long("broker-at-apache", "our broker registered at Apache's name server", |stage| {
         exchange::name_server_of_the_other(stage, Apache, Ours)

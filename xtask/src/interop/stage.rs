@@ -26,6 +26,8 @@ pub(super) struct Stage<'h> {
     pub(super) folder: PathBuf,
     ports: Ports,
     started: usize,
+    /// Settings of TLS that all servers get.
+    tls: Vec<(&'static str, String)>,
 }
 
 /// A name server that runs.
@@ -65,7 +67,35 @@ impl Cluster {
 
 impl<'h> Stage<'h> {
     pub(super) fn new(house: &'h House, folder: PathBuf) -> Self {
-        Self { house, folder, ports: Ports::new(), started: 0 }
+        Self { house, folder, ports: Ports::new(), started: 0, tls: Vec::new() }
+    }
+
+    /// Has all servers that start from now on keep to settings of TLS, by Apache's names.
+    pub(super) fn secure(&mut self, settings: &[(&'static str, &str)]) {
+        self.tls = settings.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+    }
+
+    /// Whether only TLS is served, so that we cannot ask.
+    fn is_closed_to_us(&self) -> bool {
+        self.tls.iter().any(|(key, value)| *key == "tls.server.mode" && value == "enforcing")
+    }
+
+    /// One of our servers.
+    fn ours(&self, kind: &str, conf: &Path) -> Command {
+        let mut command = server(self.house, kind, conf);
+        for (key, value) in &self.tls {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        command
+    }
+
+    /// One of Apache's, which takes these settings as properties of its machine.
+    fn apaches(&self, mut command: Command) -> Command {
+        if !self.tls.is_empty() {
+            let properties = self.tls.iter().map(|(key, value)| format!("-D{key}={value}"));
+            command.env("JAVA_TOOL_OPTIONS", properties.collect::<Vec<_>>().join(" "));
+        }
+        command
     }
 
     /// A fresh folder for a player's settings and logs; the name tells the order in which they entered.
@@ -95,17 +125,21 @@ impl<'h> Stage<'h> {
                         home.join("kvConfig.json").display()
                     ),
                 )?;
-                server(self.house, "namesrv", &conf)
+                self.ours("namesrv", &conf)
             }
             Side::Apache => {
                 fs::write(&conf, apache::name_server_conf(&home, port))?;
-                self.house.jars.name_server(&home, &conf)
+                self.apaches(self.house.jars.name_server(&home, &conf))
             }
         };
         let mut running =
             Running::start("the name server", command, &home.join("namesrv.out"), |_| {})?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        await_server(&mut running, || remoting::brokers(address).is_ok())?;
+        let closed = self.is_closed_to_us();
+        await_server(&mut running, || match closed {
+            true => std::net::TcpStream::connect(address).is_ok(),
+            false => remoting::brokers(address).is_ok(),
+        })?;
         Ok(NameServer { _running: running, address })
     }
 
@@ -181,17 +215,18 @@ impl<'h> Stage<'h> {
     /// The same broker again: same place, same store.
     pub(super) fn restart(&self, mut broker: Broker, name_server: &NameServer) -> Result<Broker> {
         let command = match broker.side {
-            Side::Ours => server(self.house, "broker", &broker.conf),
-            Side::Apache => self.house.jars.broker(&broker.home, &broker.conf),
+            Side::Ours => self.ours("broker", &broker.conf),
+            Side::Apache => self.apaches(self.house.jars.broker(&broker.home, &broker.conf)),
         };
         let mut running =
             Running::start(&broker.name, command, &broker.home.join("broker.out"), |_| {})?;
-        let address = broker.address.to_string();
+        let (address, closed) = (broker.address.to_string(), self.is_closed_to_us());
         await_server(&mut running, || {
             let listens = std::net::TcpStream::connect(broker.address).is_ok();
             listens
-                && remoting::brokers(name_server.address)
-                    .is_ok_and(|known| known.get(&broker.name) == Some(&address))
+                && (closed
+                    || remoting::brokers(name_server.address)
+                        .is_ok_and(|known| known.get(&broker.name) == Some(&address)))
         })?;
         broker.running = Some(running);
         Ok(broker)
