@@ -2,7 +2,8 @@
 //! RocketMQ keeps its `config/*.json` (`common/ConfigManager`).
 //!
 //! The new text is written and synced beside the file first, so at every moment either the file or
-//! its `.bak` is whole.
+//! its `.bak` is whole. A damaged file is set aside as `<file>.damaged` when it is loaded, so that
+//! the next save does not put it into the place of the good `.bak`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,9 +58,27 @@ impl<T> Loaded<T> {
     }
 }
 
-/// Loads the file, or its `.bak` when the file is missing, empty or does not parse. An error is
-/// only returned when something is there and neither generation can be read.
+fn damaged(path: &Path) -> PathBuf {
+    with_suffix(path, ".damaged")
+}
+
+/// Loads the file to go on with it: [looks](look), and sets a damaged one aside.
 pub fn load<T, E: std::fmt::Display>(
+    disk: &dyn Disk,
+    path: &Path,
+    parse: impl Fn(Bytes) -> Result<T, E>,
+) -> io::Result<Loaded<T>> {
+    let loaded = look(disk, path, parse)?;
+    if matches!(loaded, Loaded::Previous { .. }) && disk.exists(path) {
+        disk.rename(path, &damaged(path))?;
+        disk.sync_dir(path.parent().unwrap_or_else(|| Path::new(".")))?;
+    }
+    Ok(loaded)
+}
+
+/// What is in the file, or in its `.bak` when the file is missing, empty or does not parse. An
+/// error is only returned when something is there and neither generation can be read.
+pub fn look<T, E: std::fmt::Display>(
     disk: &dyn Disk,
     path: &Path,
     parse: impl Fn(Bytes) -> Result<T, E>,
@@ -120,6 +139,35 @@ mod tests {
         ));
         disk.remove(&path).unwrap();
         assert_eq!(load(&disk, &path, number).unwrap().into_value(), Some(1));
+    }
+
+    #[test]
+    fn a_damaged_file_never_takes_the_place_of_the_generation_before() {
+        for damage in [&b"2{"[..], b""] {
+            let dir = tempfile::tempdir().unwrap();
+            let (path, disk) = (dir.path().join("x.json"), SystemDisk);
+            save(&disk, &path, b"1").unwrap();
+            save(&disk, &path, b"2").unwrap();
+            disk.write(&path, damage).unwrap();
+            assert_eq!(load(&disk, &path, number).unwrap().into_value(), Some(1));
+            save(&disk, &path, b"3").unwrap();
+            assert_eq!(&disk.read(&damaged(&path)).unwrap()[..], damage, "kept for a look");
+            // A second fault, before anything else was saved.
+            disk.write(&path, b"3{").unwrap();
+            assert_eq!(load(&disk, &path, number).unwrap().into_value(), Some(1));
+        }
+    }
+
+    #[test]
+    fn who_only_looks_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, disk) = (dir.path().join("x.json"), SystemDisk);
+        save(&disk, &path, b"1").unwrap();
+        save(&disk, &path, b"2").unwrap();
+        disk.write(&path, b"2{").unwrap();
+        assert_eq!(look(&disk, &path, number).unwrap().into_value(), Some(1));
+        assert_eq!(&disk.read(&path).unwrap()[..], b"2{");
+        assert!(!disk.exists(&damaged(&path)));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) fn check(
     }
     for name in names {
         let path = dir.join(&name);
-        let loaded = state_file::load(disk, &path, |bytes| parse(&bytes));
+        let loaded = state_file::look(disk, &path, |bytes| parse(&bytes));
         let (severity, problem, next) = match loaded {
             Ok(state_file::Loaded::Current(_)) => match bad_backup(disk, &path) {
                 Some(problem) => (Severity::Note, problem, "nothing; the next change replaces it"),
@@ -60,7 +60,7 @@ pub(super) fn check(
         let problem = problem.strip_prefix(&place).unwrap_or(&problem).to_owned();
         findings.push(Finding { severity, path, at: None, queue: None, problem, next });
     }
-    let topics = state_file::load(disk, &dir.join("topics.json"), |bytes| {
+    let topics = state_file::look(disk, &dir.join("topics.json"), |bytes| {
         json::from_slice::<Topics>(&bytes)
     });
     let topics = topics.ok().and_then(state_file::Loaded::into_value).unwrap_or_default();

@@ -81,7 +81,7 @@ fn check_progress(
 ) {
     let path = view.layout.progress();
     let parse = |bytes: bytes::Bytes| serde_json::from_slice::<Progress>(&bytes);
-    let progress = match state_file::load(disk, &path, parse) {
+    let progress = match state_file::look(disk, &path, parse) {
         Ok(state_file::Loaded::Missing) => return,
         Ok(state_file::Loaded::Current(progress)) => progress,
         Ok(state_file::Loaded::Previous { value, why }) => {
