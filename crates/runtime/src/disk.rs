@@ -78,6 +78,11 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Space of the file system that holds `dir`.
     fn usage(&self, dir: &Path) -> io::Result<Usage>;
+    /// Names the time since the machine was started: as long as it is the same, whatever was written
+    /// can be read again, synced or not. `None` when that cannot be told.
+    fn boot(&self) -> Option<String> {
+        None
+    }
     /// Takes the exclusive lock of a lock file (created with the text `lock` when missing), against
     /// this process, others, and Java's `FileLock`. Fails with `WouldBlock` when somebody holds it.
     /// The file must not be opened in another way while the lock is held.

@@ -12,6 +12,8 @@
 //! | `Disk::sync_dir` | creations, removals and renames in that directory |
 //! | `DiskFile::write_back` | nothing |
 //!
+//! A power loss begins another [boot](Disk::boot), a kill does not.
+//!
 //! A crash is a new disk ([`after_power_loss`](SimDisk::after_power_loss),
 //! [`after_kill`](SimDisk::after_kill)): whoever still holds the old one cannot touch the new, no
 //! lock is held on it, and several crashes can be tried from one state. To crash at an operation,
@@ -42,6 +44,8 @@ struct State {
     tree: Tree,
     faults: Faults,
     locks: BTreeSet<PathBuf>,
+    /// Power losses so far.
+    boot: u64,
     usage: Usage,
     /// Chooses what of a failing sync has arrived.
     chance: SimEntropy,
@@ -57,12 +61,12 @@ pub struct SimDisk {
 impl SimDisk {
     /// An empty disk; modification times are those of the clock.
     pub fn new(clock: &Arc<SimClock>) -> Self {
-        Self::of(clock, Tree::new(), Usage { total: 1 << 40, free: 1 << 39 })
+        Self::of(clock, Tree::new(), 0, Usage { total: 1 << 40, free: 1 << 39 })
     }
 
-    fn of(clock: &Arc<SimClock>, tree: Tree, usage: Usage) -> Self {
+    fn of(clock: &Arc<SimClock>, tree: Tree, boot: u64, usage: Usage) -> Self {
         let (faults, locks, chance) = (Faults::default(), BTreeSet::new(), SimEntropy::new(0));
-        let state = State { tree, faults, locks, usage, chance };
+        let state = State { tree, faults, locks, boot, usage, chance };
         Self { clock: Arc::clone(clock), state: Arc::new(Mutex::new(state)) }
     }
 
@@ -71,14 +75,14 @@ impl SimDisk {
     pub fn after_power_loss(&self, seed: u64) -> Self {
         let state = self.state.lock();
         let tree = state.tree.after_power_loss(&SimEntropy::new(seed), self.clock.wall());
-        Self::of(&self.clock, tree, state.usage)
+        Self::of(&self.clock, tree, state.boot + 1, state.usage)
     }
 
     /// The disk after the process died now: everything written is there, and as unsynced as before.
     #[must_use]
     pub fn after_kill(&self) -> Self {
         let state = self.state.lock();
-        Self::of(&self.clock, state.tree.clone(), state.usage)
+        Self::of(&self.clock, state.tree.clone(), state.boot, state.usage)
     }
 
     /// Makes everything durable that is there.
@@ -334,6 +338,10 @@ impl Disk for SimDisk {
         self.call((READS, "look at"), dir, |_| Ok(usage))
     }
 
+    fn boot(&self) -> Option<String> {
+        Some(format!("boot {}", self.state.lock().boot))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
         let mut state = self.state.lock();
         if state.tree.find(path).is_none() {
@@ -503,6 +511,8 @@ mod tests {
         let killed = disk.after_kill();
         assert_eq!(&killed.bytes(Path::new("/f")).unwrap()[..7], b"written");
         assert!(count(&killed, |it| !it.exists(Path::new("/f"))) > 0);
+        assert_eq!(killed.boot(), disk.boot());
+        assert_ne!(killed.after_power_loss(1).boot(), disk.boot());
     }
 
     #[test]

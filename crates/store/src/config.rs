@@ -220,6 +220,11 @@ impl Config {
         self.mapped_file_size_consume_queue.div_ceil(20)
     }
 
+    /// Whether it can be noted what is written: not of extensions.
+    pub(crate) fn can_mark(&self) -> bool {
+        self.extension_file_len() == 0
+    }
+
     /// Bytes of a file of consume queue extensions; 0 when none are written.
     pub(crate) fn extension_file_len(&self) -> u64 {
         if self.enable_consume_queue_ext { self.mapped_file_size_consume_queue_ext } else { 0 }

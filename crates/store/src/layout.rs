@@ -8,6 +8,7 @@
 //! | `index/<yyyyMMddHHmmssSSS>` | the key index, by local time of creation |
 //! | `checkpoint` | Apache's six numbers |
 //! | `progress` | ours: exact state of everything derived ([`crate::progress`]) |
+//! | `progress.boot` | ours: the same of what is written only ([`crate::mark`]) |
 //! | `abort`, `abort.bak` | `abort` is there while a store is open, or after it died |
 //! | `lock` | held while a store is open |
 
@@ -65,6 +66,10 @@ impl Layout {
 
     pub(crate) fn progress(&self) -> PathBuf {
         self.root.join("progress")
+    }
+
+    pub(crate) fn mark(&self) -> PathBuf {
+        self.root.join("progress.boot")
     }
 
     pub(crate) fn abort(&self) -> PathBuf {

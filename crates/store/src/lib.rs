@@ -19,7 +19,7 @@
 //! | `consume_queue` | where the messages of each queue are |
 //! | `index` | messages by key |
 //! | `dispatch` | what a record means for what is derived |
-//! | `checkpoint`, `progress` | how far everything is, Apache's form and ours |
+//! | `checkpoint`, `progress`, `mark` | how far everything is: Apache's form, ours, and ours of what is not synced |
 //! | `recovery` | opening |
 //! | `read` | reading |
 //! | [`inspect`] | looking at a store's files from outside: check, dump |
@@ -36,6 +36,7 @@ mod index;
 pub mod inspect;
 mod layout;
 mod local;
+mod mark;
 mod progress;
 mod read;
 mod recovery;

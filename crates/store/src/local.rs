@@ -28,6 +28,7 @@ use crate::commit_log::writer::{Touched, signed};
 use crate::config::{Config, ConfigError};
 use crate::index::KeyIndex;
 use crate::layout::Layout;
+use crate::mark::Run;
 use crate::progress::Progress;
 use crate::read::Reader;
 use crate::recovery;
@@ -83,6 +84,8 @@ impl From<std::io::Error> for OpenError {
 /// What was saved last, and is saved next.
 struct Saved {
     checkpoint: Checkpoint,
+    /// The start has found the checkpoint, and it may not be synced.
+    found: bool,
     progress: Option<Progress>,
 }
 
@@ -106,6 +109,8 @@ pub struct LocalStore {
     indexing: Mutex<()>,
     listener: RwLock<Option<Arc<dyn ArrivalListener>>>,
     saved: Mutex<Saved>,
+    /// One marks, or takes away what the mark says, at a time. None when a mark would say nothing.
+    run: Option<Mutex<Run>>,
     /// Used share of the disk, as bits of an `f64`.
     disk_used: AtomicU64,
     lock: Mutex<Option<Box<dyn DiskLock>>>,
@@ -136,7 +141,6 @@ impl LocalStore {
         config.validate()?;
         let layout = Layout::new(&config.store_path_root_dir);
         let disk = &world.disk;
-        make_durable_dir(&**disk, layout.root())?;
         for dir in [layout.commit_log(), layout.consume_queues(), layout.index()] {
             disk.create_dir(&dir)?;
         }
@@ -145,9 +149,13 @@ impl LocalStore {
             _ => error.into(),
         })?;
         let parts = recovery::open(world, &layout, &config)?;
-        disk.write(&layout.abort_bak(), b"")?;
-        disk.write(&layout.abort(), std::process::id().to_string().as_bytes())?;
-        disk.sync_dir(layout.root())?;
+        let abort = match parts.goes_on {
+            // The run that was killed has done all this.
+            true => String::from_utf8_lossy(&disk.read(&layout.abort())?).into_owned(),
+            false => begin_run(world, &layout)?,
+        };
+        let boot = disk.boot().filter(|_| config.can_mark());
+        let run = boot.map(|boot| Mutex::new(Run { boot, abort }));
         let derived = AtomicU64::new(parts.log.visible.get());
         let store = Arc::new(Self {
             config,
@@ -160,7 +168,12 @@ impl LocalStore {
             derived,
             indexing: Mutex::new(()),
             listener: RwLock::new(None),
-            saved: Mutex::new(Saved { checkpoint: parts.checkpoint, progress: parts.progress }),
+            saved: Mutex::new(Saved {
+                checkpoint: parts.checkpoint,
+                found: true,
+                progress: parts.progress,
+            }),
+            run,
             disk_used: AtomicU64::new(0),
             lock: Mutex::new(Some(lock)),
         });
@@ -198,6 +211,17 @@ impl LocalStore {
         }
         self.log.give_back(touched);
     }
+}
+
+/// Notes durably that a store is open, with a text that no other run has; tells the text.
+fn begin_run(world: &World, layout: &Layout) -> std::io::Result<String> {
+    let disk = &*world.disk;
+    make_durable_dir(disk, layout.root())?;
+    let text = format!("{}\n{:016x}", std::process::id(), world.entropy.next_u64());
+    disk.write(&layout.abort_bak(), b"")?;
+    disk.write(&layout.abort(), text.as_bytes())?;
+    disk.sync_dir(layout.root())?;
+    Ok(text)
 }
 
 /// Makes a directory and the entries that lead to it durable, whoever has made them.

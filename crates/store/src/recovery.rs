@@ -1,7 +1,8 @@
 //! Opens a store directory and brings everything derived from the log up to the log's end.
 //!
 //! After a clean stop, and after any other end of ours, [`Progress`] says what is complete and only
-//! the log behind it is looked at. A store that another program has written to last goes by
+//! the log behind it is looked at. After a kill the [`Mark`] says so of more: what was written is
+//! there, because the kernel has gone on. A store that another program has written to last goes by
 //! Apache's rules: from the youngest file that its checkpoint vouches for. Where a queue turns out
 //! to miss entries it is built again from the beginning of the log (INV-11, INV-13). All steps may
 //! be interrupted and are then done again (INV-05).
@@ -24,7 +25,8 @@ use crate::dispatch::{DelayLevels, entry};
 use crate::index::{KeyIndex, Vouched};
 use crate::layout::Layout;
 use crate::local::OpenError;
-use crate::progress::Progress;
+use crate::mark::Mark;
+use crate::progress::{Progress, QueueProgress};
 use crate::segmented_log::SegmentedLog;
 
 /// The parts of an opened store.
@@ -34,7 +36,16 @@ pub(crate) struct Parts {
     /// Up to where the key index is complete.
     pub(crate) indexed: u64,
     pub(crate) checkpoint: Checkpoint,
+    /// What is synced.
     pub(crate) progress: Option<Progress>,
+    /// The run goes on that was killed: its mark was right.
+    pub(crate) goes_on: bool,
+}
+
+/// What of a [`Mark`] is not in the progress that is made of it.
+struct Marked {
+    durable: u64,
+    log_min: u64,
 }
 
 struct Recovery<'a> {
@@ -45,6 +56,8 @@ struct Recovery<'a> {
     checkpoint: Checkpoint,
     /// Only when it can be believed.
     progress: Option<Progress>,
+    /// The progress is that of a mark: of what is written.
+    marked: Option<Marked>,
     known: HashSet<QueueKey>,
     /// What is checked of records that may be torn.
     check: Check,
@@ -75,13 +88,9 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
     ));
     let delays = DelayLevels(config.delay_levels().unwrap_or_default());
     let checkpoint = Checkpoint::load(&**disk, &layout.checkpoint())?;
-    if !clean && disk.exists(&layout.checkpoint()) {
-        // The next progress leans on it, and it may not have been synced.
-        checkpoint.save(&**disk, &layout.checkpoint())?;
-    }
-    let progress = Progress::load(&**disk, &layout.progress());
-    let own = progress.is_some();
-    let progress = progress.filter(|progress| progress.fits(&checkpoint));
+    let saved = Progress::load(&**disk, &layout.progress());
+    let own = saved.is_some();
+    let saved = saved.filter(|progress| progress.fits(&checkpoint));
     let mut recovery = Recovery {
         config,
         queues: &queues,
@@ -90,10 +99,21 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
         checkpoint,
         known: HashSet::new(),
         progress: None,
+        marked: None,
         check: Check::of(config, own),
         clean,
     };
-    recovery.believe(progress)?;
+    let mark = Mark::load(&**disk, layout).filter(|_| config.can_mark());
+    let goes_on = match mark {
+        Some(mark) => recovery.go_on(&mark, saved.as_ref())?,
+        None => false,
+    };
+    let mut saved = saved;
+    if !goes_on {
+        Mark::remove(&**disk, &layout.mark())?;
+        recovery.believe(saved.take())?;
+        saved.clone_from(&recovery.progress);
+    }
     let (scanned, unsynced) = recovery.run()?;
     let (end, progress) = (scanned.end, recovery.progress.take());
     let (index, indexed) = open_index(
@@ -114,7 +134,7 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
     let recovered = Recovered { segments, segment, end, last_timestamp, unsynced };
     let log =
         CommitLog::new(config, Arc::clone(&world.clock), Arc::clone(&queues), delays, recovered);
-    Ok(Parts { log, index, indexed, checkpoint, progress })
+    Ok(Parts { log, index, indexed, checkpoint, progress: saved, goes_on })
 }
 
 #[expect(clippy::too_many_arguments, reason = "the values of one recovery, used once")]
@@ -165,8 +185,50 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn run(&mut self) -> Result<(Scanned, Option<Unsynced>), OpenError> {
-        let gaps = self.queues.load()?;
+    /// Takes over from the run that was killed, if its mark is borne out by what is there: then
+    /// what it has written counts, and what `saved` knows to be synced counts as that. Whether so.
+    fn go_on(&mut self, mark: &Mark, saved: Option<&Progress>) -> Result<bool, OpenError> {
+        let progress = mark.with(saved, &self.checkpoint);
+        let known: HashMap<_, _> =
+            progress.queues.iter().map(|queue| (queue.key(), queue.clone())).collect();
+        if self.segments.last().is_none()
+            || progress.log < self.segments.min()
+            || !recovery::is_boundary(self.segments, progress.log, self.check)?
+            || !self.queues.load(&known)?.is_empty()
+            || self.is_short(&progress)
+        {
+            tracing::warn!(
+                "what was written before the kill is not there; going by what was synced"
+            );
+            self.queues.clear();
+            return Ok(false);
+        }
+        let synced: HashMap<_, _> =
+            saved.iter().flat_map(|it| &it.queues).map(|it| (it.key(), it.end)).collect();
+        for queue in self.queues.all() {
+            let Some(known) = known.get(&queue.key) else {
+                // New since then: its records are behind the mark.
+                self.queues.reset(&queue)?;
+                continue;
+            };
+            if queue.visible() > known.end {
+                // The last of them may be written in part.
+                queue.cut(&self.queues.context, known.end)?;
+            }
+            queue.set_min(known.min);
+            self.queues.doubt_from(&queue, synced.get(&queue.key).copied().unwrap_or(0));
+        }
+        self.known = known.into_keys().collect();
+        let durable = mark.durable.max(saved.map_or(0, |saved| saved.log)).min(progress.log);
+        self.marked = Some(Marked { durable, log_min: mark.log_min });
+        self.progress = Some(progress);
+        Ok(true)
+    }
+
+    /// Finds the queues, and takes away what the progress does not vouch for. Whether there are any
+    /// to be built again from the beginning of the log.
+    fn take_stock(&mut self) -> Result<bool, OpenError> {
+        let gaps = self.queues.load(&HashMap::new())?;
         for queue in &gaps {
             tracing::warn!(queue = %queue.key, "files of a consume queue have a gap; it is built again");
             self.queues.reset(queue)?;
@@ -178,6 +240,11 @@ impl Recovery<'_> {
         }
         let rebuild = self.reset_short_queues()? || !gaps.is_empty();
         self.drop_unproven_entries()?;
+        Ok(rebuild)
+    }
+
+    fn run(&mut self) -> Result<(Scanned, Option<Unsynced>), OpenError> {
+        let rebuild = self.marked.is_none() && self.take_stock()?;
         let min = self.segments.min();
         let start = if rebuild { min } else { self.start()? };
         let mut gap = false;
@@ -198,7 +265,9 @@ impl Recovery<'_> {
         // After a clean stop it has been synced; only a first file may be new, made by a start that
         // ended before it could leave its mark.
         let again = if self.clean { 0 } else { scanned.end };
-        let mut unsynced = Some(Unsynced { from: checked_from, again });
+        let from = self.marked.as_ref().map_or(checked_from, |marked| marked.durable);
+        let is_synced = self.marked.is_some() && from >= scanned.end;
+        let mut unsynced = (!is_synced).then_some(Unsynced { from, again });
         if self.config.flush_disk_type == FlushDiskType::Sync
             && let Some(found) = unsynced.take()
         {
@@ -209,14 +278,25 @@ impl Recovery<'_> {
         Ok((scanned, unsynced))
     }
 
+    /// A queue that should be there, and what is, when that is less.
+    fn short<'a>(
+        &'a self,
+        known: &'a QueueProgress,
+    ) -> Option<(&'a QueueProgress, Option<Arc<Queue>>)> {
+        let queue = self.queues.get(&known.key());
+        let is_whole = |it: &Arc<Queue>| it.min() <= known.min && it.visible() >= known.end;
+        (!queue.as_ref().is_some_and(is_whole)).then_some((known, queue))
+    }
+
+    fn is_short(&self, progress: &Progress) -> bool {
+        progress.queues.iter().any(|known| self.short(known).is_some())
+    }
+
     /// Empties queues that hold less than the progress says. Whether there are any.
     fn reset_short_queues(&self) -> io::Result<bool> {
         let mut any = false;
-        for known in self.progress.iter().flat_map(|progress| &progress.queues) {
-            let queue = self.queues.get(&known.key());
-            if queue.as_ref().is_some_and(|it| it.min() <= known.min && it.visible() >= known.end) {
-                continue;
-            }
+        let known = self.progress.iter().flat_map(|progress| &progress.queues);
+        for (known, queue) in known.filter_map(|known| self.short(known)) {
             tracing::warn!(queue = %known.key(), "files of a consume queue are missing; it is built again");
             if let Some(queue) = queue {
                 self.queues.reset(&queue)?;
@@ -314,12 +394,14 @@ impl Recovery<'_> {
             let unit = self.queues.unit(queue, number)?;
             Ok(unit.is_none_or(|unit| !unit.is_blank() && Unit::end(unit) > log_end))
         })?;
-        tracing::info!(queue = %queue.key, kept, "entries without proof are cut off");
+        tracing::debug!(queue = %queue.key, kept, "entries without proof are cut off");
         queue.cut(&self.queues.context, kept)
     }
 
     /// Drops entries whose records are not in the log, and finds where queues begin.
     fn fit_queues(&self, end: u64) -> io::Result<()> {
+        let log_min = self.segments.min();
+        let fitted = self.marked.as_ref().is_some_and(|marked| marked.log_min == log_min);
         for known in self.progress.iter().flat_map(|progress| &progress.queues) {
             // All its records are gone, and so are its files: its offsets go on all the same.
             if let Ok(queue) = self.queues.open(&known.key())
@@ -333,8 +415,11 @@ impl Recovery<'_> {
             if queue.state().log_end > end {
                 self.cut_queue(&queue, u64::MAX, end)?;
             }
-            self.queues.find_min(&queue, self.segments.min())?;
+            if !fitted || !self.known.contains(&queue.key) {
+                self.queues.find_min(&queue, log_min)?;
+            }
         }
+        self.queues.set_fitted(log_min);
         self.queues.write_all()
     }
 }

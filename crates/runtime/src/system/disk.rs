@@ -16,6 +16,8 @@ use crate::disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage};
 
 /// Bytes that the kernel keeps together at least.
 const PAGE: u64 = 4096;
+/// A random number that Linux draws when it starts.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -140,6 +142,11 @@ impl Disk for SystemDisk {
             total: stat.f_blocks.saturating_mul(stat.f_frsize),
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
         })
+    }
+
+    fn boot(&self) -> Option<String> {
+        let id = fs::read_to_string(BOOT_ID).ok()?;
+        Some(id.trim().to_owned()).filter(|id| !id.is_empty())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
@@ -364,6 +371,13 @@ mod tests {
         drop(held);
         assert!(SystemDisk.lock(&path).is_ok());
         assert_eq!(&SystemDisk.read(&path).unwrap()[..], b"lock");
+    }
+
+    #[test]
+    fn the_boot_has_one_name() {
+        let name = SystemDisk.boot();
+        assert_eq!(name, SystemDisk.boot());
+        assert!(name.is_none_or(|name| name.len() >= 32), "a random number");
     }
 
     #[test]

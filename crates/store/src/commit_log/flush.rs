@@ -137,6 +137,12 @@ impl CommitLog {
         std::mem::replace(&mut side.pending, spare)
     }
 
+    /// Up to where all records can be read and all their queues are listed.
+    pub(crate) fn told(&self) -> u64 {
+        let _side = self.disk_side.lock();
+        self.visible.get()
+    }
+
     /// Takes back the list of [`Self::settle`], for its next use.
     pub(crate) fn give_back(&self, mut touched: Touched) {
         touched.clear();

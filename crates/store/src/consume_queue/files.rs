@@ -16,6 +16,7 @@ use crate::layout;
 /// Most queues that have files open at once.
 const OPEN_MAX: usize = 256;
 const CHUNK: usize = 64 << 10;
+const SMALL_CHUNK: usize = 4 << 10;
 
 /// A file that was used last, by its start.
 type Open = Option<(u64, Arc<dyn DiskFile>)>;
@@ -229,32 +230,36 @@ impl QueueFiles {
         Ok(file)
     }
 
-    /// Makes all that was written durable.
-    pub(crate) fn sync(&mut self, context: &FileContext, queue: &Arc<Queue>) -> io::Result<()> {
+    /// Makes all that was written durable, but for the directories above that of the queue.
+    /// Whether those have to follow.
+    pub(crate) fn sync(&mut self, context: &FileContext, queue: &Arc<Queue>) -> io::Result<bool> {
         self.extension.sync(&*context.disk)?;
         while let Some(start) = self.unsynced.last().copied() {
             self.open(context, queue, start)?.sync()?;
             self.unsynced.pop();
         }
         if self.fresh {
-            let dir = layout::queue_dir(&context.dir, &queue.key);
-            context.disk.sync_dir(&dir)?;
-            if let Some(topic) = dir.parent() {
-                context.disk.sync_dir(topic)?;
-            }
-            context.disk.sync_dir(&context.dir)?;
-            self.fresh = false;
+            context.disk.sync_dir(&layout::queue_dir(&context.dir, &queue.key))?;
         }
-        Ok(())
+        Ok(std::mem::take(&mut self.fresh))
+    }
+
+    /// What was written from a position on may not be synced, and its files may be new.
+    pub(crate) fn doubt_from(&mut self, context: &FileContext, position: u64) {
+        let behind = |start: &u64| start.saturating_add(context.file_len) > position;
+        self.unsynced = self.starts.iter().copied().filter(behind).collect();
+        self.fresh |= self.starts.back().is_some_and(|start| *start >= position);
     }
 
     /// Finds the files and the end of the entries in them. Looks closely at the last three files,
-    /// as Apache does, and at the last entry of the others. A file of a wrong length is an error,
-    /// except an empty last one, which a crash leaves.
+    /// as Apache does, and at the last entry of the others; or only from the last of the entries
+    /// `vouched` for. A file of a wrong length is an error, except an empty last one, which a crash
+    /// leaves.
     pub(crate) fn load(
         &mut self,
         context: &FileContext,
         queue: &Arc<Queue>,
+        vouched: Option<u64>,
     ) -> io::Result<Result<Scan, (PathBuf, String)>> {
         let dir = layout::queue_dir(&context.dir, &queue.key);
         let mut entries = context.disk.list(&dir)?;
@@ -284,7 +289,7 @@ impl QueueFiles {
             }
             self.starts.push_back(start);
         }
-        self.scan(context, queue, gap).map(Ok)
+        self.scan(context, queue, gap, vouched).map(Ok)
     }
 
     fn scan(
@@ -292,16 +297,25 @@ impl QueueFiles {
         context: &FileContext,
         queue: &Arc<Queue>,
         mut gap: bool,
+        vouched: Option<u64>,
     ) -> io::Result<Scan> {
         const UNIT: u64 = UNIT_LEN as u64;
         let first = self.starts.front().copied().unwrap_or(0);
         let mut end = first;
         let mut last: Option<Unit> = None;
         let close_from = self.starts.len().saturating_sub(3);
-        let mut chunk = vec![0; CHUNK / UNIT_LEN * UNIT_LEN];
+        let known = vouched.and_then(|vouched| vouched.checked_sub(1)).map(|last| last * UNIT);
+        // Of what is vouched for little follows.
+        let chunk = if known.is_some() { SMALL_CHUNK } else { CHUNK };
+        let mut chunk = vec![0; chunk / UNIT_LEN * UNIT_LEN];
         for (index, start) in self.starts.clone().into_iter().enumerate() {
             let file_end = start + context.file_len;
-            let mut position = if index < close_from { file_end - UNIT } else { start };
+            let mut position = match known {
+                Some(known) if file_end <= known => continue,
+                Some(known) => known.max(start),
+                None if index < close_from => file_end - UNIT,
+                None => start,
+            };
             while position < file_end {
                 let len = self.read_raw(context, queue, position, &mut chunk)?;
                 let mut seen = 0;

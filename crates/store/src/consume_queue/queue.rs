@@ -132,21 +132,35 @@ impl Queue {
         self.visible.load(Ordering::Acquire)
     }
 
+    /// Number after the last entry that is in a file.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
     /// Number after the last entry that is synced.
     pub(crate) fn synced(&self) -> u64 {
         self.synced.load(Ordering::Acquire)
     }
 
-    /// Syncs what is written.
-    pub(crate) fn sync(self: &Arc<Self>, context: &FileContext) -> io::Result<()> {
-        let mut files = self.files.lock();
-        if files.gone {
-            return Ok(());
+    /// Only entries below `end` are synced for certain.
+    pub(crate) fn doubt_from(&self, context: &FileContext, end: u64) {
+        if end < self.synced() {
+            self.synced.store(end, Ordering::Release);
+            self.files.lock().doubt_from(context, end * UNIT_LEN as u64);
         }
+    }
+
+    /// Syncs what is written. Tells its end, and whether directories above have to follow before
+    /// it [counts](Self::set_synced).
+    pub(crate) fn sync(self: &Arc<Self>, context: &FileContext) -> io::Result<(u64, bool)> {
+        let mut files = self.files.lock();
         let written = self.written.load(Ordering::Relaxed);
-        files.sync(context, self)?;
-        self.synced.store(written, Ordering::Release);
-        Ok(())
+        let fresh = !files.gone && files.sync(context, self)?;
+        Ok((written, fresh))
+    }
+
+    pub(crate) fn set_synced(&self, end: u64) {
+        self.synced.store(end, Ordering::Release);
     }
 
     /// Lets entries below `end` be read. Called in order, by one thread at a time.
@@ -286,7 +300,7 @@ impl Queue {
             files.write(context, self, from * UNIT_LEN as u64, bytes)?;
             let mut state = self.state.lock();
             state.written = from + (len / UNIT_LEN) as u64;
-            self.written.store(state.written, Ordering::Relaxed);
+            self.written.store(state.written, Ordering::Release);
             let keep = state.written.saturating_sub(KEPT);
             state.keep_from(keep);
         }

@@ -1,6 +1,6 @@
 //! All consume queues of a store: found by key, written and synced by turns, forgotten by topic.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,8 +33,10 @@ pub(crate) struct QueueTable {
     pub(crate) context: FileContext,
     by_key: RwLock<HashMap<QueueKey, Arc<Queue>>>,
     turns: Mutex<Turns>,
-    /// One turn of writing, syncing or forgetting at a time.
+    /// One turn of writing or removing at a time.
     turn: Mutex<()>,
+    /// First offsets of all queues are those of a log that begins there.
+    fitted: AtomicU64,
     /// Queues that were written or synced so far.
     steps: AtomicU64,
     /// Topics with batch consume queues, which are not written here.
@@ -61,6 +63,7 @@ impl QueueTable {
             by_key: RwLock::default(),
             turns: Mutex::default(),
             turn: Mutex::default(),
+            fitted: AtomicU64::new(0),
             steps: AtomicU64::new(0),
             batch_topics,
         }
@@ -183,17 +186,46 @@ impl QueueTable {
         }
     }
 
-    /// Syncs all queues that were written. An error is final: nothing is known of what was synced.
+    /// Syncs all queues that were written when it began; others are written meanwhile. An error is
+    /// final: nothing is known of what was synced.
     pub(crate) fn sync_written(&self) -> io::Result<()> {
-        let _turn = self.turn.lock();
         let mut unsynced = std::mem::take(&mut self.turns.lock().unsynced);
         unsynced.sort_by_key(Arc::as_ptr);
         unsynced.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        unsynced.iter().try_for_each(|queue| {
-            queue.sync(&self.context)?;
+        let (mut ends, mut topics) = (Vec::with_capacity(unsynced.len()), BTreeSet::new());
+        for queue in &unsynced {
+            let (end, fresh) = queue.sync(&self.context)?;
+            ends.push(end);
+            if fresh {
+                topics.insert(queue.key.topic.as_str());
+            }
             self.steps.fetch_add(1, Ordering::Relaxed);
-            Ok(())
-        })
+        }
+        let FileContext { disk, dir, .. } = &self.context;
+        for topic in &topics {
+            match disk.sync_dir(&dir.join(topic)) {
+                // The topic was deleted meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                synced => synced?,
+            }
+            self.steps.fetch_add(1, Ordering::Relaxed);
+        }
+        if !topics.is_empty() {
+            disk.sync_dir(dir)?;
+        }
+        for (queue, end) in unsynced.iter().zip(ends) {
+            queue.set_synced(end);
+        }
+        Ok(())
+    }
+
+    /// Only entries below `end` of a queue are synced for certain: the rest follows with the next
+    /// turn.
+    pub(crate) fn doubt_from(&self, queue: &Arc<Queue>, end: u64) {
+        if end < queue.synced() {
+            queue.doubt_from(&self.context, end);
+            self.turns.lock().unsynced.push(Arc::clone(queue));
+        }
     }
 
     /// Grows while queues are written and synced, be it by one of thousands.
@@ -201,8 +233,9 @@ impl QueueTable {
         self.steps.load(Ordering::Relaxed)
     }
 
-    /// Exactly where each queue stands, for [`crate::progress`].
-    pub(crate) fn progress(&self) -> Vec<QueueProgress> {
+    /// Exactly where each queue stands that has anything, for [`crate::progress`] and
+    /// [`crate::mark`]: which `end` of it counts.
+    pub(crate) fn progress(&self, end: impl Fn(&Queue) -> u64) -> Vec<QueueProgress> {
         let mut queues: Vec<_> = self
             .all()
             .iter()
@@ -210,7 +243,7 @@ impl QueueTable {
                 topic: queue.key.topic.to_string(),
                 queue: queue.key.queue_id,
                 min: queue.min(),
-                end: queue.synced(),
+                end: end(queue),
             })
             .filter(|queue| queue.end > 0)
             .collect();
@@ -276,8 +309,17 @@ impl QueueTable {
         Ok(applied)
     }
 
-    /// Finds all queues on disk. Returns those whose files have a gap.
-    pub(crate) fn load(&self) -> Result<Vec<Arc<Queue>>, OpenError> {
+    /// Forgets what was [found](Self::load).
+    pub(crate) fn clear(&self) {
+        self.by_key.write().clear();
+    }
+
+    /// Finds all queues on disk; of those that are vouched for up to an end, only what follows is
+    /// looked at. Returns those whose files have a gap.
+    pub(crate) fn load(
+        &self,
+        vouched: &std::collections::HashMap<QueueKey, QueueProgress>,
+    ) -> Result<Vec<Arc<Queue>>, OpenError> {
         let mut gaps = Vec::new();
         for topic in self.context.disk.list(&self.context.dir)? {
             if !topic.is_dir {
@@ -296,7 +338,7 @@ impl QueueTable {
                 let scan = queue
                     .files
                     .lock()
-                    .load(&self.context, &queue)?
+                    .load(&self.context, &queue, vouched.get(&key).map(|it| it.end))?
                     .map_err(|(path, problem)| OpenError::File { path, problem })?;
                 let log_end = scan.last.filter(|last| !last.is_blank()).map_or(0, Unit::end);
                 queue.restore(scan.end, log_end);
@@ -312,7 +354,18 @@ impl QueueTable {
 
     /// Moves the queues' beginnings behind what is gone from the log.
     pub(crate) fn find_all_min(&self, log_min: u64) -> io::Result<()> {
-        self.all().iter().try_for_each(|queue| self.find_min(queue, log_min))
+        self.all().iter().try_for_each(|queue| self.find_min(queue, log_min))?;
+        self.set_fitted(log_min);
+        Ok(())
+    }
+
+    /// First offsets are those of a log that begins there.
+    pub(crate) fn fitted(&self) -> u64 {
+        self.fitted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_fitted(&self, log_min: u64) {
+        self.fitted.store(log_min, Ordering::Release);
     }
 
     /// Removes files that only point before `log_min`.

@@ -8,6 +8,7 @@ use rmq_message::{PhysicalOffset, Timestamp};
 
 use super::LocalStore;
 use crate::api::{AdminError, Expired, Health, QueueKey, StoreAdmin, StoreStatus};
+use crate::mark::Mark;
 
 impl LocalStore {
     /// Used share of the disk, 0 to 1; closes the gate when it is too much (INV-18).
@@ -67,10 +68,13 @@ impl LocalStore {
 
 impl StoreAdmin for LocalStore {
     fn delete_topic(&self, topic: &str) -> Result<usize, AdminError> {
+        let _run = self.run.as_ref().map(|run| run.lock());
         let forgotten = self.log.queues.forget(topic);
         if forgotten.is_empty() {
             return Ok(0);
         }
+        // First, for it would bring back what the progress has forgotten.
+        Mark::remove(&*self.world.disk, &self.layout.mark())?;
         // Everything of the topic that is in the log lies before the progress that is noted now, so
         // no recovery brings it back.
         self.finish_log().map_err(io::Error::other)?;
@@ -89,6 +93,7 @@ impl StoreAdmin for LocalStore {
         self.log.queues.find_all_min(log_min)?;
         // Noted first: a start in between must not take the files for lost.
         self.save(None)?;
+        self.mark()?;
         let mut derived_files = self.log.queues.expire(log_min)?;
         if let Some(index) = &self.index {
             derived_files += index.expire(log_min)?;

@@ -1,4 +1,4 @@
-//! What the store does by itself: sync, prepare files, write and save derived state, follow the
+//! What the store does by itself: sync, prepare files, write, mark and save derived state, follow the
 //! log into the key index, remove what has expired. Each waits for something to do; a store at rest
 //! costs nothing but the look for expired files and that at the [pulse](super::pulse).
 
@@ -14,7 +14,9 @@ use super::LocalStore;
 use crate::api::{AppendError, StoreAdmin};
 use crate::commit_log::recovery::{self as log_recovery, Check};
 use crate::config::FlushDiskType;
+use crate::consume_queue::Queue;
 use crate::index::KeyIndex;
+use crate::mark::Mark;
 use crate::progress::{IndexProgress, Progress};
 
 /// Bytes after which writing to the device is begun.
@@ -25,8 +27,10 @@ const INDEX_BATCH: u64 = 8 << 20;
 /// than indexing it, and delays whoever waits for the message. Queries do not see the lag.
 const INDEX_REST: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
-/// Saving takes at most one part in so many of the time.
-const SAVE_SHARE: u32 = 10;
+/// Log bytes that are marked at once, so that a start after a kill has little to look at.
+const MARK_BATCH: u64 = 32 << 20;
+/// Saving, and marking more often than it has to be, take at most one part in so many of the time.
+const SHARE: u32 = 10;
 
 impl LocalStore {
     pub(super) fn start(self: &Arc<Self>) -> io::Result<()> {
@@ -54,6 +58,8 @@ impl LocalStore {
         self.tasks.spawn("pulse", OnFailure::Unhealthy, store.feel_pulse(on));
         let (store, on) = (Arc::clone(self), stop.clone());
         self.tasks.spawn("prepare", OnFailure::Unhealthy, store.prepare_files(on));
+        let (store, on) = (Arc::clone(self), stop.clone());
+        self.tasks.spawn("mark", OnFailure::Unhealthy, store.mark_often(on));
         let (store, on) = (Arc::clone(self), stop.clone());
         self.tasks.spawn("save", OnFailure::Unhealthy, store.save_often(on));
         let (store, on) = (Arc::clone(self), stop.clone());
@@ -163,36 +169,102 @@ impl LocalStore {
         }
     }
 
-    /// Writes consume queue entries, and saves how far everything is.
+    /// Writes consume queue entries and marks how far they are, each interval, and earlier when there
+    /// is much of it.
+    async fn mark_often(self: Arc<Self>, stop: Stop) {
+        let interval = Duration::from_millis(self.config.flush_interval_consume_queue);
+        // What a start has found is marked as well.
+        let mut seen = 0;
+        let mut early_from = self.world.clock.monotonic() + interval;
+        while self.visible(seen + 1, &stop).await {
+            let due = self.world.clock.monotonic() + interval;
+            let early = async {
+                let much = self.log.visible.reached(seen.saturating_add(MARK_BATCH));
+                self.world.clock.sleep_until(early_from).await;
+                if much.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.requested() => return,
+                () = self.world.clock.sleep_until(due) => {}
+                () = early => {}
+            }
+            let started = self.world.clock.monotonic();
+            seen = self.log.visible.get();
+            let store = Arc::clone(&self);
+            // A failure closes the store until a later turn succeeds.
+            let _marked = self
+                .blocking("cannot write consume queues", move || store.derive(Self::mark))
+                .await;
+            self.derived.store(seen, Ordering::Relaxed);
+            let now = self.world.clock.monotonic();
+            early_from = now + now.since(started) * SHARE;
+        }
+        let store = Arc::clone(&self);
+        self.blocking("cannot remove a mark", move || store.withdraw_mark()).await;
+    }
+
+    /// Syncs everything and saves how far it is.
     async fn save_often(self: Arc<Self>, stop: Stop) {
         let interval = Duration::from_millis(self.config.flush_interval_consume_queue);
         // What a start has found is saved as well.
         let mut seen = self.saved.lock().progress.as_ref().map_or(0, |progress| progress.log);
-        let mut save_due = self.world.clock.monotonic();
         while self.visible(seen + 1, &stop).await && self.rest(interval, &stop).await {
             seen = self.log.visible.get();
             let started = self.world.clock.monotonic();
-            let (store, save) = (Arc::clone(&self), started >= save_due);
-            // A failure closes the store until a later turn succeeds.
-            let _written = self
-                .blocking("cannot write consume queues", move || store.write_derived(save))
+            let store = Arc::clone(&self);
+            let _saved = self
+                .blocking("cannot save progress", move || store.derive(|it| it.save(None)))
                 .await;
-            self.derived.store(seen, Ordering::Relaxed);
-            if save {
-                let now = self.world.clock.monotonic();
-                save_due = now + now.since(started) * SAVE_SHARE;
+            let now = self.world.clock.monotonic();
+            if !self.rest(now.since(started) * SHARE, &stop).await {
+                return;
             }
         }
     }
 
-    pub(super) fn write_derived(&self, save: bool) -> io::Result<()> {
-        let written = if save { self.save(None) } else { self.log.queues.write_all() };
-        let problem = written.as_ref().err().map(|error| {
+    /// Does something to what is derived. An error closes the store until it goes well again.
+    pub(super) fn derive(&self, act: impl FnOnce(&Self) -> io::Result<()>) -> io::Result<()> {
+        let done = act(self);
+        let problem = done.as_ref().err().map(|error| {
             tracing::error!(%error, "cannot write consume queues or progress");
             format!("{error}; nothing is taken until consume queues can be written").into()
         });
         self.log.gate.set_queues(problem);
-        written
+        if done.is_err() {
+            self.withdraw_mark();
+        }
+        done
+    }
+
+    /// Writes the entries of all queues, and marks how far they are.
+    pub(super) fn mark(&self) -> io::Result<()> {
+        let run = self.run.as_ref().map(|run| run.lock());
+        let (log, durable) = (self.log.told(), self.log.durable.get());
+        self.log.queues.write_all()?;
+        let Some(run) = run.filter(|_| self.log.gate.fault().is_none()) else { return Ok(()) };
+        let mark = Mark {
+            run: run.clone(),
+            log,
+            durable,
+            log_min: self.log.queues.fitted(),
+            index_sealed: self.index.as_ref().and_then(KeyIndex::sealed_at),
+            queues: self.log.queues.progress(Queue::written),
+        };
+        mark.save(&*self.world.disk, &self.layout.mark())
+    }
+
+    /// After a failure of the disk nobody knows what the kernel has kept (INV-03).
+    fn withdraw_mark(&self) {
+        if let Some(run) = &self.run
+            && self.log.gate.fault().is_some()
+        {
+            let _run = run.lock();
+            // The disk has failed: whatever comes of it.
+            drop(Mark::remove(&*self.world.disk, &self.layout.mark()));
+        }
     }
 
     /// Syncs the log and everything derived, then notes how far they are. `index` is only known
@@ -205,6 +277,11 @@ impl LocalStore {
         self.log.queues.sync_written().inspect_err(|error| {
             self.log.fail("cannot sync consume queues", error);
         })?;
+        if saved.found && disk.exists(&self.layout.checkpoint()) {
+            // The progress leans on it.
+            saved.checkpoint.save(disk, &self.layout.checkpoint())?;
+        }
+        saved.found = false;
         let mut checkpoint = saved.checkpoint;
         checkpoint.log = timestamp;
         checkpoint.queues = timestamp;
@@ -212,8 +289,13 @@ impl LocalStore {
             checkpoint.index = index.sealed();
         }
         let sealed_at = self.index.as_ref().and_then(KeyIndex::sealed_at);
-        let progress =
-            Progress::new(&checkpoint, end, index, sealed_at, self.log.queues.progress());
+        let progress = Progress::new(
+            &checkpoint,
+            end,
+            index,
+            sealed_at,
+            self.log.queues.progress(Queue::synced),
+        );
         if saved.progress.as_ref() != Some(&progress) || checkpoint != saved.checkpoint {
             // In this order: progress fits the checkpoint that it follows as well as its own.
             progress.save(disk, &self.layout.progress(), &saved.checkpoint)?;

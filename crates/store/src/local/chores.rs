@@ -16,7 +16,7 @@ pub enum Chore {
     Flush,
     /// Makes the next file of the log.
     Prepare,
-    /// Writes consume queue entries.
+    /// Writes consume queue entries, and notes how far.
     WriteQueues,
     /// Syncs the log and consume queues, and saves how far they are.
     Save,
@@ -36,8 +36,8 @@ impl LocalStore {
             }
             Chore::Flush => self.log.sync().map(drop).map_err(io::Error::other),
             Chore::Prepare => self.log.segments.prepare(),
-            Chore::WriteQueues => self.write_derived(false),
-            Chore::Save => self.write_derived(true),
+            Chore::WriteQueues => self.derive(Self::mark),
+            Chore::Save => self.derive(|store| store.save(None)),
             Chore::Index => self.index_some(),
             Chore::Expire => {
                 let now = Timestamp::from(self.world.clock.wall());

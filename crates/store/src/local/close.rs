@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::LocalStore;
+use crate::mark::Mark;
 use crate::progress::IndexProgress;
 use rmq_runtime::canary;
 
@@ -71,6 +72,7 @@ impl LocalStore {
         let end = self.log.visible.get();
         segments.remove_from(end)?;
         self.save(progress)?;
+        Mark::remove(&*self.world.disk, &self.layout.mark())?;
         self.world.disk.remove(&self.layout.abort())?;
         self.world.disk.sync_dir(self.layout.root())
     }

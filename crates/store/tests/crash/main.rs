@@ -11,6 +11,7 @@ mod damage;
 mod failures;
 mod history;
 mod life;
+mod marks;
 mod model;
 mod power_loss;
 mod pulse;

@@ -50,18 +50,20 @@ pub(crate) struct MemoryDisk {
     dirs: Arc<Mutex<BTreeSet<PathBuf>>>,
     locks: Arc<Mutex<BTreeSet<PathBuf>>>,
     faults: Arc<Faults>,
+    /// Power losses so far.
+    boot: u64,
     /// Modification time of every file, in seconds since 1970.
     pub(crate) modified: Arc<AtomicU64>,
 }
 
 impl MemoryDisk {
-    fn copy(&self, of: impl Fn(&Content) -> Vec<u8>) -> Self {
+    fn copy(&self, boot: u64, of: impl Fn(&Content) -> Vec<u8>) -> Self {
         let files = self.files.lock();
         let files = files.iter().map(|(path, content)| {
             let bytes = of(&content.lock());
             (path.clone(), Arc::new(Mutex::new(Content { live: bytes.clone(), synced: bytes })))
         });
-        let copy = Self::default();
+        let copy = Self { boot, ..Self::default() };
         *copy.files.lock() = files.collect();
         copy.dirs.lock().clone_from(&self.dirs.lock());
         copy
@@ -69,12 +71,12 @@ impl MemoryDisk {
 
     /// What is left when the process is killed now.
     pub(crate) fn killed(&self) -> Self {
-        self.copy(|content| content.live.clone())
+        self.copy(self.boot, |content| content.live.clone())
     }
 
     /// What is left when the power fails now and nothing unsynced was written.
     pub(crate) fn power_lost(&self) -> Self {
-        self.copy(|content| content.synced.clone())
+        self.copy(self.boot + 1, |content| content.synced.clone())
     }
 
     /// The `n`-th call from now on fails; 0 for none.
@@ -237,6 +239,9 @@ impl Disk for MemoryDisk {
     fn usage(&self, dir: &Path) -> io::Result<Usage> {
         self.faults.step(dir)?;
         Ok(Usage { total: 1 << 40, free: 1 << 39 })
+    }
+    fn boot(&self) -> Option<String> {
+        Some(format!("boot {}", self.boot))
     }
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
         self.faults.step(path)?;
