@@ -17,9 +17,13 @@ pub(crate) fn fill(bed: &Bed, queues: &[QueueKey], count: usize) -> u64 {
     for (n, queue) in queues.iter().cycle().take(count).enumerate() {
         let text = format!("UNIQ_KEY\u{1}{}\u{2}TAGS\u{1}tagA\u{2}", key(n));
         let record = NewRecord { properties: text.as_bytes(), ..message(&body) };
-        end = bed.store.append(queue, &[record]).unwrap().end.0;
+        let receipt = bed.store.append(queue, &[record]).unwrap();
+        end = receipt.end.0;
         if n % 64 == 63 {
             bed.store.settle().unwrap();
+        }
+        if n % 1024 == 1023 {
+            bed.runtime.block_on(bed.store.durable(receipt.end)).unwrap();
         }
     }
     bed.store.settle().unwrap();

@@ -1,6 +1,7 @@
 //! Opening after a kill, until the first send is acknowledged; building consume queues and the key
 //! index again from the log. Real data: `RMQ_BENCH_GIB` (default 1) of messages of 1 KiB over
-//! `RMQ_BENCH_QUEUES` (default 8) queues. By hand: one pass over the bytes with their checksums.
+//! `RMQ_BENCH_QUEUES` (default 8) queues. `RMQ_BENCH_SYNC=1`: with `SYNC_FLUSH`; 2: only after the
+//! kill, so that it finds much that is not synced. By hand: one pass over the bytes with their checksums.
 #![expect(clippy::unwrap_used, reason = "a bench that fails may stop")]
 #![expect(clippy::disallowed_methods, reason = "measures time itself")]
 #![expect(clippy::print_stdout, reason = "this is what a bench is for")]
@@ -29,8 +30,10 @@ fn main() {
     let (gib, queue_count) = (setting("RMQ_BENCH_GIB", 1), setting("RMQ_BENCH_QUEUES", 8));
     let messages = gib * ((1 << 30) / 1260);
     let queues = queues(i32::try_from(queue_count).unwrap());
+    let mode = |on| if on { FlushDiskType::Sync } else { FlushDiskType::Async };
+    let sync = setting("RMQ_BENCH_SYNC", 0);
     if let Some(dir) = std::env::var_os(VICTIM) {
-        let bed = Bed::open(Path::new(&dir), FlushDiskType::Async);
+        let bed = Bed::open(Path::new(&dir), mode(sync == 1));
         fill(&bed, &queues, messages);
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
             .unwrap();
@@ -41,10 +44,8 @@ fn main() {
     assert!(!status.success(), "it was to be killed");
 
     println!("{gib} GiB of {messages} messages in {queue_count} queues");
-    let mode =
-        if setting("RMQ_BENCH_SYNC", 0) == 0 { FlushDiskType::Async } else { FlushDiskType::Sync };
     let started = Instant::now();
-    let bed = Bed::open(home, mode);
+    let bed = Bed::open(home, mode(sync > 0));
     let opened = started.elapsed();
     let receipt = bed.store.append(&queues[0], &[message(b"first")]).unwrap();
     bed.store.settle().unwrap();
