@@ -29,7 +29,7 @@ impl Bed {
         let config = Config {
             store_path_root_dir: dir.to_owned(),
             flush_disk_type: mode,
-            disk_space_warning_level_ratio: 1.0,
+            disk_space_warning_level_ratio: 100,
             ..Config::default()
         };
         let store = LocalStore::open(&World::system(), &Tasks::new("bench"), config).unwrap();

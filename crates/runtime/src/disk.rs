@@ -47,8 +47,27 @@ pub struct DirEntry {
 pub struct Usage {
     /// All of it.
     pub total: u64,
-    /// What this process may still use.
+    /// What nobody uses.
     pub free: u64,
+    /// What this process may still use; less than is free when the system keeps some for itself.
+    pub usable: u64,
+}
+
+impl Usage {
+    /// Of a file system that keeps nothing for itself.
+    pub fn new(total: u64, free: u64) -> Self {
+        Self { total, free, usable: free }
+    }
+
+    /// Used share of what could be used, 0 to 1: the `Use%` of `df`.
+    #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 52 bits")]
+    pub fn share(&self) -> f64 {
+        let used = self.total.saturating_sub(self.free);
+        match used.saturating_add(self.usable) {
+            0 => 0.0,
+            all => used as f64 / all as f64,
+        }
+    }
 }
 
 /// A held lock; dropping it lets go.
@@ -118,4 +137,18 @@ pub trait DiskFile: Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
     /// Begins to write that range to the device, as a hint: nothing is durable by it.
     fn write_back(&self, offset: u64, len: u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_keeps_for_itself_counts_neither_as_used_nor_as_free() {
+        let share = |total, free, usable| Usage { total, free, usable }.share();
+        assert_eq!(share(252, 202, 50), 0.5);
+        assert_eq!(share(100, 0, 0), 1.0);
+        assert_eq!(share(0, 0, 0), 0.0);
+        assert_eq!(Usage::new(100, 25).share(), 0.75);
+    }
 }

@@ -229,7 +229,7 @@ mod tests {
     fn one_file_feeds_several_configurations() {
         let mut settings = settings(
             "listenPort=0\nbindAddress=127.0.0.2\nsupportActingMaster=TRUE\nflushDiskType=SYNC_FLUSH\n\
-             kvConfigPath=/x/kv.json\ndiskSpaceWarningLevelRatio=0.5\nsendMessageThreadPoolNums=4",
+             kvConfigPath=/x/kv.json\ndiskSpaceWarningLevelRatio=50\nsendMessageThreadPoolNums=4",
         );
         settings.add_flag("fileReservedTime = 48").unwrap();
         let namesrv: NamesrvConfig = settings.read().unwrap();
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!((namesrv.listen_port, namesrv.support_acting_master), (0, true));
         assert_eq!(namesrv.kv_config_path.as_deref(), Some(Path::new("/x/kv.json")));
         assert_eq!(store.flush_disk_type, rmq_store::FlushDiskType::Sync);
-        assert_eq!(store.file_reserved_time, 48);
+        assert_eq!((store.file_reserved_time, store.disk_space_warning_level_ratio), (48, 50));
         assert_eq!(settings.finish().unwrap(), ["sendMessageThreadPoolNums"]);
     }
 

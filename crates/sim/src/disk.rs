@@ -61,7 +61,7 @@ pub struct SimDisk {
 impl SimDisk {
     /// An empty disk; modification times are those of the clock.
     pub fn new(clock: &Arc<SimClock>) -> Self {
-        Self::of(clock, Tree::new(), 0, Usage { total: 1 << 40, free: 1 << 39 })
+        Self::of(clock, Tree::new(), 0, Usage::new(1 << 40, 1 << 39))
     }
 
     fn of(clock: &Arc<SimClock>, tree: Tree, boot: u64, usage: Usage) -> Self {

@@ -67,10 +67,10 @@ pub struct Config {
     pub delete_when: String,
     /// Percent of the disk above which expired files are removed at any hour.
     pub disk_max_used_space_ratio: u32,
-    /// Used share of the disk (0 to 1) above which messages are refused.
-    pub disk_space_warning_level_ratio: f64,
-    /// Used share of the disk (0 to 1) above which files may be removed before they expire.
-    pub disk_space_clean_forcibly_ratio: f64,
+    /// Percent of the disk above which messages are refused.
+    pub disk_space_warning_level_ratio: u32,
+    /// Percent of the disk above which files may be removed before they expire.
+    pub disk_space_clean_forcibly_ratio: u32,
     /// Whether files may be removed before they expire when the disk fills.
     pub clean_file_forcibly_enable: bool,
     /// Milliseconds between looks for expired files.
@@ -121,8 +121,8 @@ impl Default for Config {
             file_reserved_time: 72,
             delete_when: "04".to_owned(),
             disk_max_used_space_ratio: 75,
-            disk_space_warning_level_ratio: 0.90,
-            disk_space_clean_forcibly_ratio: 0.85,
+            disk_space_warning_level_ratio: 90,
+            disk_space_clean_forcibly_ratio: 85,
             clean_file_forcibly_enable: false,
             clean_resource_interval: 10_000,
             delete_file_batch_max: 10,
@@ -191,16 +191,13 @@ impl Config {
             "must be above 0",
         )?;
         check(self.clean_resource_interval > 0, "cleanResourceInterval", "must be above 0")?;
-        check(
-            self.access_message_in_memory_max_ratio <= 100,
-            "accessMessageInMemoryMaxRatio",
-            "must be 0 to 100",
-        )?;
-        for (key, ratio) in [
+        for (key, percent) in [
+            ("accessMessageInMemoryMaxRatio", self.access_message_in_memory_max_ratio),
+            ("diskMaxUsedSpaceRatio", self.disk_max_used_space_ratio),
             ("diskSpaceWarningLevelRatio", self.disk_space_warning_level_ratio),
             ("diskSpaceCleanForciblyRatio", self.disk_space_clean_forcibly_ratio),
         ] {
-            check((0.0..=1.0).contains(&ratio), key, "must be 0 to 1")?;
+            check(percent <= 100, key, "must be 0 to 100")?;
         }
         check(
             self.delete_hours().is_some(),

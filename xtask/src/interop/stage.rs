@@ -18,7 +18,7 @@ use crate::{remoting, signals};
 const STOP_WITHIN: Duration = Duration::from_secs(40);
 /// Small files, so that stores are quickly made and have many of them; short delays.
 const COMMON_LINES: &str = "brokerClusterName=DefaultCluster\nbrokerId=0\nbrokerIP1=127.0.0.1\nautoCreateTopicEnable=true\nenablePropertyFilter=true\nrecallMessageEnable=true\n\
-    transactionTimeOut=4000\ntransactionCheckInterval=3000\nmappedFileSizeCommitLog=1048576\nmappedFileSizeConsumeQueue=4000\ndiskMaxUsedSpaceRatio=95\nmaxHashSlotNum=5000\nmaxIndexNum=20000\n\
+    transactionTimeOut=4000\ntransactionCheckInterval=3000\nmappedFileSizeCommitLog=1048576\nmappedFileSizeConsumeQueue=4000\ndiskMaxUsedSpaceRatio=95\ndiskSpaceWarningLevelRatio=95\nmaxHashSlotNum=5000\nmaxIndexNum=20000\n\
     messageDelayLevel=1s 2s 3s 4s 5s 6s 7s 8s 9s 10s 11s 12s 13s 14s 15s 16s 17s 18s\n";
 
 pub(super) struct Stage<'h> {

@@ -140,7 +140,8 @@ impl Disk for SystemDisk {
         let stat = rustix::fs::statvfs(dir).map_err(|e| at(dir, "look at")(e.into()))?;
         Ok(Usage {
             total: stat.f_blocks.saturating_mul(stat.f_frsize),
-            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+            free: stat.f_bfree.saturating_mul(stat.f_frsize),
+            usable: stat.f_bavail.saturating_mul(stat.f_frsize),
         })
     }
 

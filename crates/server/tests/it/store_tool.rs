@@ -14,7 +14,7 @@ fn config(place: &Place) -> Config {
         mapped_file_size_consume_queue: 400,
         max_hash_slot_num: 100,
         max_index_num: 400,
-        disk_space_warning_level_ratio: 1.0,
+        disk_space_warning_level_ratio: 100,
         ..Config::default()
     }
 }

@@ -10,17 +10,17 @@ use super::LocalStore;
 use crate::api::{AdminError, Expired, Health, QueueKey, StoreAdmin, StoreStatus};
 use crate::mark::Mark;
 
+/// Whether a share, 0 to 1, is above so many percent.
+fn is_above(share: f64, percent: u32) -> bool {
+    share * 100.0 > f64::from(percent)
+}
+
 impl LocalStore {
     /// Used share of the disk, 0 to 1; closes the gate when it is too much (INV-18).
     fn look_at_disk(&self) -> io::Result<f64> {
-        let usage = self.world.disk.usage(self.layout.root())?;
-        #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 52 bits")]
-        let used = match usage.total {
-            0 => 0.0,
-            total => 1.0 - usage.free as f64 / total as f64,
-        };
+        let used = self.world.disk.usage(self.layout.root())?.share();
         self.disk_used.store(used.to_bits(), Ordering::Relaxed);
-        let full = used > self.config.disk_space_warning_level_ratio;
+        let full = is_above(used, self.config.disk_space_warning_level_ratio);
         self.log.gate.set_full(full.then(|| self.layout.root().to_owned()));
         Ok(used)
     }
@@ -33,9 +33,9 @@ impl LocalStore {
 
     fn remove_log_files(&self, now: Timestamp, used: f64) -> io::Result<usize> {
         let config = &self.config;
-        let forced =
-            config.clean_file_forcibly_enable && used > config.disk_space_clean_forcibly_ratio;
-        let pressed = used * 100.0 > f64::from(config.disk_max_used_space_ratio);
+        let forced = config.clean_file_forcibly_enable
+            && is_above(used, config.disk_space_clean_forcibly_ratio);
+        let pressed = is_above(used, config.disk_max_used_space_ratio);
         if !forced && !pressed && !self.is_delete_hour(now) {
             return Ok(0);
         }

@@ -110,7 +110,7 @@ fn config(root: &Path, flush: FlushDiskType) -> Config {
         // Files are removed when a test asks for it, whatever else is on the disk.
         delete_when: "00".to_owned(),
         clean_resource_interval: 86_400_000,
-        disk_space_warning_level_ratio: 1.0,
+        disk_space_warning_level_ratio: 100,
         disk_max_used_space_ratio: 100,
         ..Config::default()
     }

@@ -41,7 +41,7 @@ pub(crate) fn config(kind: Kind) -> Config {
         // Header, slots and items in sectors of their own.
         max_hash_slot_num: 150,
         max_index_num: 24,
-        disk_space_warning_level_ratio: 0.95,
+        disk_space_warning_level_ratio: 95,
         file_reserved_time: 1,
         delete_when: "00".to_owned(),
         delete_file_batch_max: 2,
@@ -242,7 +242,7 @@ impl Life {
         let day = 86_400_000;
         let to_midnight = day - self.clock.wall_ms().rem_euclid(day);
         self.clock.advance(Duration::from_millis(u64::try_from(to_midnight + day).unwrap()));
-        self.disk.set_usage(Usage { total: 100, free: 90 });
+        self.disk.set_usage(Usage::new(100, 90));
         let staged = store.status().staged_end.0;
         self.model.begin_expiry(staged.saturating_sub(1) / FILE * FILE);
         let expired = store.work(Chore::Expire);

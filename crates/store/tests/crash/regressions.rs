@@ -190,11 +190,11 @@ fn rs_09_and_18_a_refused_append_takes_nothing_and_blocks_nothing() {
         Box::new(|| refused(&QueueKey::new("a/b", 0), fits, good)),
         Box::new(|| store.append(&queue(0), &[]).unwrap_err()),
         Box::new(|| {
-            life.disk.set_usage(Usage { total: 100, free: 0 });
+            life.disk.set_usage(Usage::new(100, 0));
             // The share that is too much is all of it.
             store.work(Chore::Expire).unwrap();
             let error = refused(&queue(0), fits, good);
-            life.disk.set_usage(Usage { total: 100, free: 90 });
+            life.disk.set_usage(Usage::new(100, 90));
             store.work(Chore::Expire).unwrap();
             error
         }),

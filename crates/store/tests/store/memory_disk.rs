@@ -238,7 +238,7 @@ impl Disk for MemoryDisk {
     }
     fn usage(&self, dir: &Path) -> io::Result<Usage> {
         self.faults.step(dir)?;
-        Ok(Usage { total: 1 << 40, free: 1 << 39 })
+        Ok(Usage::new(1 << 40, 1 << 39))
     }
     fn boot(&self) -> Option<String> {
         Some(format!("boot {}", self.boot))

@@ -30,7 +30,7 @@ pub(crate) fn config(root: &Path) -> Config {
         flush_interval_commit_log: 20,
         flush_disk_type: FlushDiskType::Async,
         // No file is removed unless a test says so.
-        disk_space_warning_level_ratio: 1.0,
+        disk_space_warning_level_ratio: 100,
         disk_max_used_space_ratio: 100,
         file_reserved_time: 1_000_000,
         ..Config::default()
