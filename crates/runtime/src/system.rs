@@ -4,10 +4,12 @@ mod clock;
 mod disk;
 mod map;
 mod net;
+mod prefetch;
 
 pub use clock::SystemClock;
 pub use disk::SystemDisk;
 pub use net::SystemNet;
+pub use prefetch::prefetch;
 
 use crate::Entropy;
 

@@ -1,5 +1,5 @@
-//! Maps of whole files, and the system calls that have no safe form. The only unsafe code of the
-//! workspace.
+//! Maps of whole files, and the system calls that have no safe form. With the hint of
+//! [`prefetch`](super::prefetch) the only unsafe code of the workspace.
 #![expect(unsafe_code, reason = "maps and system calls without a safe form live here")]
 
 use std::fs::File;

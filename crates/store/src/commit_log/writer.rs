@@ -103,9 +103,11 @@ impl CommitLog {
         records: &[NewRecord<'_>],
     ) -> Result<AppendReceipt, AppendError> {
         self.gate.check()?;
-        let measured = self.measure(key, records)?;
-        let (receipt, write_now) =
-            self.queues.with(key, |queue| self.stage(key, queue, records, &measured))??;
+        let (receipt, write_now) = self.queues.with(key, |queue| {
+            queue.approach();
+            let measured = self.measure(key, records)?;
+            self.stage(key, queue, records, &measured)
+        })??;
         if write_now {
             // Not yet visible: whoever settles tells the readers.
             self.write_ahead()?;
@@ -166,6 +168,7 @@ impl CommitLog {
             }
             self.roll(writer)?;
         }
+        state.approach();
         let store_timestamp = Timestamp::from(self.clock.wall());
         let first = writer.end();
         let queue_offset = state.end;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use rmq_message::{QueueOffset, name, record};
+use rmq_runtime::system::prefetch;
 
 use super::files::{FileContext, QueueFiles};
 use super::unit::{UNIT_LEN, Unit};
@@ -38,6 +39,11 @@ pub(crate) struct QueueState {
 }
 
 impl QueueState {
+    /// Asks for the place of the next entry, which comes while its record is encoded.
+    pub(crate) fn approach(&self) {
+        prefetch(self.tail.as_ptr().wrapping_add(self.tail.len()), UNIT_LEN);
+    }
+
     /// Adds the next entry.
     pub(crate) fn push(&mut self, unit: Unit) {
         if self.tail.is_empty() {
@@ -112,6 +118,13 @@ impl Queue {
             state: Mutex::default(),
             files: Mutex::default(),
         }
+    }
+
+    /// Asks for what an append touches: with thousands of queues it is far away.
+    pub(crate) fn approach(self: &Arc<Self>) {
+        // An `Arc` counts in the 16 bytes before what it holds.
+        let counts = Arc::as_ptr(self).cast::<u8>().wrapping_sub(16);
+        prefetch(counts, 16 + std::mem::offset_of!(Self, min));
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, QueueState> {
