@@ -113,6 +113,11 @@ pub struct BrokerConfig {
     pub retrieve_message_from_pop_retry_topic_v1: bool,
     /// Percent of pops that look into the retry topic first.
     pub pop_from_retry_probability: u64,
+    /// The same of pops in the order of priorities.
+    pub pop_from_retry_probability_for_priority: u64,
+    /// Whether the highest queue stands for the highest priority; ordinary pops too go through the
+    /// queues from there.
+    pub priority_order_asc: bool,
     /// Queues of the revive topic.
     pub revive_queue_num: i32,
     /// Longest wait for a flush before a send is answered with "flush timed out".
@@ -170,6 +175,8 @@ impl Default for BrokerConfig {
             enable_retry_topic_v2: false,
             retrieve_message_from_pop_retry_topic_v1: true,
             pop_from_retry_probability: 20,
+            pop_from_retry_probability_for_priority: 0,
+            priority_order_asc: true,
             revive_queue_num: 8,
             sync_flush_timeout: 5000,
         }

@@ -19,13 +19,14 @@ use rmq_message::record::RecordView;
 use rmq_message::{PhysicalOffset, QueueOffset, Timestamp, name};
 use rmq_remoting::protocol::register::DataVersion;
 use rmq_runtime::{Clock, ClockExt, Stop};
-use rmq_store::{AdmitAll, MessageStore, QueueKey, ReadRequest, ReadStatus};
+use rmq_store::{MessageStore, QueueKey, ReadRequest, ReadStatus};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 pub(crate) use levels::Levels;
 pub(crate) use release::{Release, tags_code};
 
+use crate::cold::ColdReads;
 use crate::document::{self, Changes, Document};
 use due::DueTimes;
 
@@ -123,6 +124,7 @@ impl Bells {
 pub(crate) struct DelayDelivery {
     pub(crate) progress: Arc<DelayProgress>,
     pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) cold: Arc<ColdReads>,
     pub(crate) release: Release,
     pub(crate) bells: Arc<Bells>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -189,7 +191,7 @@ impl DelayDelivery {
         due.seen(from, range.end, self.clock.monotonic());
         let request =
             ReadRequest { queue: &queue, offset: from, count_max: BATCH, bytes_max: 4 << 20 };
-        let outcome = self.store.read(&request, &AdmitAll).map_err(|error| error.to_string())?;
+        let outcome = self.cold.read(&request).await.map_err(|error| error.to_string())?;
         let now = Timestamp::from(self.clock.wall());
         match outcome.status {
             ReadStatus::Found => {}

@@ -8,6 +8,7 @@ use rmq_message::{CompactString, Timestamp, name};
 use rmq_remoting::protocol::group::{GroupConfigs, SubscriptionGroupConfig};
 use rmq_remoting::protocol::register::DataVersion;
 
+use crate::attributes::{self, AttributeError};
 use crate::document::{self, Changes, Document};
 use crate::limits;
 
@@ -41,6 +42,8 @@ pub(crate) struct Group {
     pub(crate) retry_queues: i32,
     pub(crate) retry_max: i32,
     pub(crate) sys_flag: i32,
+    /// Percent of pops that take the queues of a topic of priorities strictly in their order.
+    pub(crate) priority_factor: u64,
 }
 
 impl Group {
@@ -52,6 +55,11 @@ impl Group {
             retry_queues: config.retry_queue_nums,
             retry_max: config.retry_max_times,
             sys_flag: config.group_sys_flag,
+            priority_factor: config
+                .attributes
+                .get(attributes::PRIORITY_FACTOR)
+                .and_then(|factor| factor.parse().ok())
+                .unwrap_or(100),
         }
     }
 }
@@ -61,6 +69,8 @@ impl Group {
 pub(crate) enum UpdateError {
     #[error(transparent)]
     Name(#[from] name::NameError),
+    #[error(transparent)]
+    Attribute(#[from] AttributeError),
     #[error("the settings of a group are at most {} bytes", limits::GROUP_BYTES_MAX)]
     TooLarge,
     #[error("this broker has {} groups and takes no more", limits::GROUPS_MAX)]
@@ -155,7 +165,7 @@ impl GroupTable {
     /// Makes or replaces a group. The change, or `None` when the table already says so.
     pub(crate) fn update(
         &self,
-        config: SubscriptionGroupConfig,
+        mut config: SubscriptionGroupConfig,
         now: Timestamp,
     ) -> Result<Option<u64>, UpdateError> {
         name::validate_group(&config.group_name)?;
@@ -164,6 +174,8 @@ impl GroupTable {
         }
         let mut rows = self.rows.write();
         let known = rows.configs.get(&config.group_name);
+        let current = known.map(|config| &config.attributes);
+        config.attributes = attributes::apply(&attributes::OF_GROUPS, current, &config.attributes)?;
         if known == Some(&config) {
             return Ok(None);
         }
@@ -274,6 +286,21 @@ mod tests {
         assert_eq!(table.find("bad group!", true, NOW), None);
         assert!(table.find("CID_RMQ_SYS_X", false, NOW).is_some());
         assert!(table.peek("TOOLS_CONSUMER").is_some());
+    }
+
+    #[test]
+    fn an_update_of_a_group_merges_its_attributes() {
+        let table = table();
+        let with = |attributes: &str| SubscriptionGroupConfig {
+            attributes: attributes::parse(attributes).unwrap(),
+            ..named("g")
+        };
+        table.update(with("+priority.factor=7"), NOW).unwrap();
+        table.update(with("+lite.sub.wildcard=x"), NOW).unwrap();
+        assert_eq!(table.peek("g").unwrap().priority_factor, 7);
+        table.update(with("-priority.factor"), NOW).unwrap();
+        assert_eq!(table.peek("g").unwrap().priority_factor, 100);
+        assert!(table.update(with("+priority.factor=-1"), NOW).is_err());
     }
 
     #[test]

@@ -32,7 +32,9 @@
 mod admin;
 mod append;
 mod assignment;
+mod attributes;
 mod broker;
+mod cold;
 mod config;
 mod consumer_registry;
 mod delay;

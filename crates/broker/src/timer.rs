@@ -33,11 +33,12 @@ use parking_lot::Mutex;
 use rmq_message::record::RecordView;
 use rmq_message::{PhysicalOffset, QueueOffset, Timestamp, java, name, properties, property};
 use rmq_runtime::{Clock, ClockExt, Disk, OpenMode, Stop, Tasks};
-use rmq_store::{AdmitAll, MessageStore, QueueKey, ReadError, ReadRequest, ReadStatus, StoreAdmin};
+use rmq_store::{MessageStore, QueueKey, ReadError, ReadRequest, ReadStatus, StoreAdmin};
 use tokio::sync::Notify;
 
 pub(crate) use wish::{TICK_MS, Wish};
 
+use crate::cold::ColdReads;
 use crate::config::BrokerConfig;
 use crate::delay::{Release, tags_code};
 use check::Check;
@@ -96,6 +97,7 @@ pub(crate) struct Tools {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
     pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) cold: Arc<ColdReads>,
     pub(crate) store_admin: Arc<dyn StoreAdmin>,
     pub(crate) release: Release,
     pub(crate) bell: Arc<Notify>,
@@ -224,8 +226,7 @@ impl Timers {
         }
         let request =
             ReadRequest { queue: &self.queue, offset: from, count_max: BATCH, bytes_max: 4 << 20 };
-        let outcome =
-            self.tools.store.read(&request, &AdmitAll).map_err(|error| error.to_string())?;
+        let outcome = self.tools.cold.read(&request).await.map_err(|error| error.to_string())?;
         match outcome.status {
             ReadStatus::Found => {}
             ReadStatus::MessageWasRemoving | ReadStatus::OffsetTooSmall
@@ -315,10 +316,11 @@ impl Timers {
 
     /// Delivers all of a tick, and forgets it.
     async fn deliver(&mut self, tick: i64) -> Result<(), String> {
-        let units = self.units(tick)?;
+        let units = self.units(tick).await?;
         let mut taken_back = HashSet::new();
-        for unit in units.iter().filter(|unit| unit.takes_back) {
-            if let Some(slice) = self.message(unit)? {
+        let marks: Vec<_> = units.iter().filter(|unit| unit.takes_back).collect();
+        for marks in marks.chunks(BATCH) {
+            for slice in self.messages(marks).await?.into_iter().flatten() {
                 let record = RecordView::parse(&slice).map_err(|error| error.to_string())?;
                 taken_back.extend(record.property(property::TIMER_DEL_UNIQKEY).map(str::to_owned));
             }
@@ -326,8 +328,10 @@ impl Timers {
         let done = self.begun.filter(|(begun, _)| *begun == tick).map_or(0, |(_, done)| done);
         for (index, batch) in units.chunks(BATCH).enumerate().skip(done) {
             let mut staged = None;
-            for unit in batch.iter().filter(|unit| !unit.takes_back) {
-                let Some(slice) = self.message(unit)? else { continue };
+            let batch: Vec<_> = batch.iter().filter(|unit| !unit.takes_back).collect();
+            let messages = self.messages(&batch).await?;
+            for (unit, slice) in batch.into_iter().zip(messages) {
+                let Some(slice) = slice else { continue };
                 let record = RecordView::parse(&slice).map_err(|error| error.to_string())?;
                 if is_taken_back(&record, &taken_back) {
                     continue;
@@ -350,33 +354,28 @@ impl Timers {
     }
 
     /// The entries of a tick, in the order in which they came.
-    fn units(&self, tick: i64) -> Result<Vec<Unit>, String> {
-        let mut units = Vec::new();
-        let mut at = self.wheel.last(tick);
-        while let Some(position) = at {
-            let unit = self.log.read(position).map_err(|error| error.to_string())?;
-            let Some(unit) = unit.filter(|unit| unit.tick == tick) else {
-                tracing::error!(tick, position, "the timer log has lost entries of a tick");
-                break;
-            };
-            // Entries only point back.
-            at = unit.before.filter(|before| *before < position);
-            units.push(unit);
-        }
-        units.reverse();
-        Ok(units)
+    async fn units(&self, tick: i64) -> Result<Vec<Unit>, String> {
+        let (log, last) = (self.log.view(), self.wheel.last(tick));
+        let read = self.tools.cold.aside(move |_| log.tick(tick, last)).await;
+        let units = read.map_err(|error| error.to_string())?;
+        units.map_err(|error| error.to_string())
     }
 
-    /// The message of an entry, unless it has expired.
-    fn message(&self, unit: &Unit) -> Result<Option<Bytes>, String> {
-        match self.tools.store.message_at(unit.message) {
-            Ok(slice) => Ok(Some(slice)),
-            Err(ReadError::NotFound { at }) => {
-                tracing::error!(offset = at.0, "a timed message is gone before its time");
-                Ok(None)
-            }
-            Err(error) => Err(error.to_string()),
-        }
+    /// The messages of entries, except those that have expired.
+    async fn messages(&self, units: &[&Unit]) -> Result<Vec<Option<Bytes>>, String> {
+        let positions = units.iter().map(|unit| unit.message).collect();
+        let found = self.tools.cold.messages_at(positions).await;
+        let found = found.map_err(|error| error.to_string())?.into_iter();
+        found
+            .map(|message| match message {
+                Ok(slice) => Ok(Some(slice)),
+                Err(ReadError::NotFound { at }) => {
+                    tracing::error!(offset = at.0, "a timed message is gone before its time");
+                    Ok(None)
+                }
+                Err(error) => Err(error.to_string()),
+            })
+            .collect()
     }
 
     /// Stages a message where it belongs.

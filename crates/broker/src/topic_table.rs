@@ -3,7 +3,6 @@
 //! Owns the rules by which topics come to be: those of the system at the start, by an operator, by
 //! a send from a template topic, and for retry and dead letters.
 
-mod attributes;
 mod system;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,8 +13,7 @@ use rmq_remoting::protocol::register::DataVersion;
 use rmq_remoting::protocol::topic::{TopicConfig, perm};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use attributes::{AttributeError, parse as parse_attributes};
-
+use crate::attributes::{self, AttributeError};
 use crate::config::BrokerConfig;
 use crate::document::{self, Changes, Document};
 use crate::limits;
@@ -43,6 +41,8 @@ pub(crate) struct Topic {
     pub(crate) perm: i32,
     pub(crate) sys_flag: i32,
     pub(crate) order: bool,
+    /// Whether its queues stand for priorities.
+    pub(crate) priority: bool,
 }
 
 impl Topic {
@@ -53,6 +53,10 @@ impl Topic {
             perm: config.perm,
             sys_flag: config.topic_sys_flag,
             order: config.order,
+            priority: config
+                .attributes
+                .get(attributes::MESSAGE_TYPE)
+                .is_some_and(|kind| kind == "PRIORITY"),
         }
     }
 
@@ -261,8 +265,8 @@ impl TopicTable {
         if known.is_none() && rows.configs.len() >= limits::TOPICS_MAX {
             return Err(UpdateError::TooMany);
         }
-        config.attributes =
-            attributes::apply(known.map(|config| &config.attributes), &config.attributes)?;
+        let current = known.map(|config| &config.attributes);
+        config.attributes = attributes::apply(&attributes::OF_TOPICS, current, &config.attributes)?;
         if known == Some(&config) {
             return Ok(None);
         }

@@ -77,6 +77,16 @@ impl Message {
         self
     }
 
+    /// Gives the message a priority, from 0 on. It then goes to the queue of that number, or the
+    /// last one, and those who pop a topic of the type `PRIORITY` get higher ones first. Messages
+    /// with a delay or a sharding key, and half messages, have none.
+    #[doc(alias = "setPriority")]
+    #[must_use]
+    pub fn with_priority(mut self, priority: u16) -> Self {
+        self.properties.set(property::PRIORITY, priority.to_string());
+        self
+    }
+
     /// The tag.
     pub fn tag(&self) -> Option<&str> {
         self.properties.get(property::TAGS)
@@ -85,6 +95,12 @@ impl Message {
     /// The keys.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.properties.get(property::KEYS).unwrap_or_default().split(' ').filter(|k| !k.is_empty())
+    }
+
+    /// The priority, if it has one.
+    #[doc(alias = "getPriority")]
+    pub fn priority(&self) -> Option<u32> {
+        priority(&self.properties)
     }
 
     /// The delay level, 0 when there is none.
@@ -186,10 +202,20 @@ impl MessageView {
         self.properties.get(property::KEYS).unwrap_or_default().split(' ').filter(|k| !k.is_empty())
     }
 
+    /// The priority, if it has one.
+    #[doc(alias = "getPriority")]
+    pub fn priority(&self) -> Option<u32> {
+        priority(&self.properties)
+    }
+
     /// The queue that holds the message.
     pub fn queue(&self) -> MessageQueue {
         MessageQueue::new(&self.topic, &self.broker_name, self.queue_id)
     }
+}
+
+fn priority(properties: &Properties) -> Option<u32> {
+    properties.get(property::PRIORITY)?.parse().ok()
 }
 
 /// Why a stored record is no message.
@@ -242,6 +268,14 @@ mod tests {
         assert!(record.as_ptr_range().contains(&message.body.as_ptr()));
         assert_eq!(message.id(), "0A00000100002A9F00000000000003E8");
         assert_eq!(message.keys().collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_priority_is_a_number_from_0_on() {
+        let message = Message::new("T", "b");
+        assert_eq!(message.priority(), None);
+        assert_eq!(message.clone().with_priority(3).priority(), Some(3));
+        assert_eq!(message.with_property("_SYS_MSG_PRIORITY_", "-1").priority(), None);
     }
 
     #[test]

@@ -98,8 +98,12 @@ pub trait MessageStore: Send + Sync + 'static {
         boundary: Boundary,
     ) -> Result<QueueOffset, ReadError>;
 
-    /// The record that begins at exactly that position.
+    /// The record that begins at exactly that position. May wait for the disk.
     fn message_at(&self, at: PhysicalOffset) -> Result<Bytes, ReadError>;
+
+    /// Like [`message_at`](Self::message_at), but [`ReadError::Cold`] where the disk would have to
+    /// be waited for.
+    fn message_at_cached(&self, at: PhysicalOffset) -> Result<Bytes, ReadError>;
 
     /// Messages by key, those that were visible before the call included, unless the index has much
     /// to catch up with, as after an unclean end.

@@ -297,6 +297,10 @@ impl MessageStore for LocalStore {
         self.reader().message_at(at)
     }
 
+    fn message_at_cached(&self, at: PhysicalOffset) -> Result<Bytes, ReadError> {
+        Reader { waits: false, ..self.reader() }.message_at(at)
+    }
+
     fn query(&self, query: &KeyQuery<'_>) -> Result<QueryOutcome, ReadError> {
         match &self.index {
             Some(index) => {

@@ -297,6 +297,9 @@ impl Reader<'_> {
         let end = self.log.visible.get();
         let segment = self.log.segments.find(at.0).ok_or_else(not_found)?;
         let rest = segment.end().min(end).checked_sub(at.0).ok_or_else(not_found)?;
+        if !self.waits && at.0 < self.hot_from(end) && !is_record_cached(&segment, at.0, rest)? {
+            return Err(ReadError::Cold);
+        }
         let rest = segment.slice(at.0, usize::try_from(rest).unwrap_or(usize::MAX))?;
         match RecordView::parse(&rest) {
             Ok(record) if record.physical_offset == at => Ok(rest.slice(..record.total_len)),
@@ -358,6 +361,21 @@ impl Reader<'_> {
             index_timestamp: timestamp,
             index_offset: PhysicalOffset(at),
         })
+    }
+}
+
+/// Whether what begins there is in memory: its first page, and then as much as that says.
+fn is_record_cached(segment: &Segment, at: u64, rest: u64) -> io::Result<bool> {
+    let len = |bytes: u64| usize::try_from(bytes.min(rest)).unwrap_or(usize::MAX);
+    let first = len(PAGE - at % PAGE);
+    if !segment.is_cached(at, first)? {
+        return Ok(false);
+    }
+    match record::head(&segment.slice(at, first)?) {
+        Ok(Head::Record(total)) if total > first => {
+            segment.is_cached(at, len(u64::try_from(total).unwrap_or(u64::MAX)))
+        }
+        _ => Ok(true),
     }
 }
 

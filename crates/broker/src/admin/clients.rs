@@ -10,8 +10,8 @@ use rmq_remoting::protocol::client::{
 };
 use rmq_remoting::typed::read_answer;
 use rmq_remoting::{InvokeError, RemotingCommand, Reply, Response, TypedRequest};
-use rmq_store::MessageStore;
 
+use crate::cold::ColdReads;
 use crate::consumer_registry::{Client, ConsumerRegistry};
 use crate::group_table::GroupTable;
 use crate::identity::Identity;
@@ -34,7 +34,7 @@ pub(crate) struct ClientAdmin {
     pub(crate) topics: Arc<TopicTable>,
     pub(crate) groups: Arc<GroupTable>,
     pub(crate) consumers: Arc<ConsumerRegistry>,
-    pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) cold: Arc<ColdReads>,
 }
 
 impl ClientAdmin {
@@ -44,7 +44,7 @@ impl ClientAdmin {
             Ok(asked) => asked,
             Err(refused) => return Reply::Now(refused),
         };
-        self.relay(&asked.consumer_group, &asked.client_id, copy(request))
+        relay(&self.consumers, &asked.consumer_group, &asked.client_id, copy(request))
     }
 
     /// Has a client consume one message now (309).
@@ -68,31 +68,17 @@ impl ClientAdmin {
         }
         // The id says where in this broker's log; its address is never dialled (HI-22).
         let at = asked.msg_id.as_deref().and_then(id::parse_offset_id).map(|(_, at)| at);
-        match at.and_then(|at| self.store.message_at(at).ok()) {
-            Some(record) => passed.body = record,
-            None => {
-                return Reply::Now(reply::failed("the message of that id is not on this broker"));
-            }
-        }
+        let missing = "the message of that id is not on this broker";
+        let Some(at) = at else { return Reply::Now(reply::failed(missing)) };
         let client_id = asked.client_id.unwrap_or_default();
-        self.relay(&asked.consumer_group, &client_id, passed)
-    }
-
-    fn relay(&self, group: &str, client_id: &str, request: RemotingCommand) -> Reply {
-        let Some(client) = self.consumers.client(group, client_id) else {
-            return Reply::Now(reply::client_offline(group, client_id));
-        };
-        if client.version < DESCRIBE_VERSION {
-            return Reply::Now(reply::client_too_old(client_id, client.version));
-        }
-        let (group, client_id) = (group.to_owned(), client_id.to_owned());
-        Reply::Later(Box::pin(async move {
-            match client.peer.invoke(request, RELAY_TIMEOUT).await {
-                Ok(answer) => Response::from(answer),
-                Err(InvokeError::Timeout { .. }) => reply::client_timeout(&group, &client_id),
-                Err(error) => reply::failed(error),
+        let consumers = Arc::clone(&self.consumers);
+        self.cold.with_message(at, move |record| match record {
+            Ok(record) => {
+                passed.body = record;
+                relay(&consumers, &asked.consumer_group, &client_id, passed)
             }
-        }))
+            Err(_) => Reply::Now(reply::failed(missing)),
+        })
     }
 
     /// How far the clients of a group are (223).
@@ -136,6 +122,29 @@ impl ClientAdmin {
 }
 
 /// The request as it is passed on: all fields and the body, under a number of its own.
+/// Asks a client, and answers what it answers.
+fn relay(
+    consumers: &ConsumerRegistry,
+    group: &str,
+    client_id: &str,
+    request: RemotingCommand,
+) -> Reply {
+    let Some(client) = consumers.client(group, client_id) else {
+        return Reply::Now(reply::client_offline(group, client_id));
+    };
+    if client.version < DESCRIBE_VERSION {
+        return Reply::Now(reply::client_too_old(client_id, client.version));
+    }
+    let (group, client_id) = (group.to_owned(), client_id.to_owned());
+    Reply::Later(Box::pin(async move {
+        match client.peer.invoke(request, RELAY_TIMEOUT).await {
+            Ok(answer) => Response::from(answer),
+            Err(InvokeError::Timeout { .. }) => reply::client_timeout(&group, &client_id),
+            Err(error) => reply::failed(error),
+        }
+    }))
+}
+
 fn copy(request: &RemotingCommand) -> RemotingCommand {
     let mut passed = RemotingCommand::request(request.code);
     passed.fields = request.fields.detached();

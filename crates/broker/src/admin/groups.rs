@@ -64,7 +64,7 @@ impl GroupAdmin {
         self.groups.update(config, now).map_err(|error| match error {
             UpdateError::Name(error) => reply::bad_group_name(&group, &error),
             error @ UpdateError::TooLarge => reply::invalid(error),
-            error @ UpdateError::TooMany => reply::failed(error),
+            error @ (UpdateError::TooMany | UpdateError::Attribute(_)) => reply::failed(error),
         })
     }
 

@@ -14,6 +14,7 @@ use rmq_store::StoreAdmin;
 
 use super::Page;
 use crate::append::SAVE_WAIT;
+use crate::attributes;
 use crate::document::Document;
 use crate::hold::HoldService;
 use crate::offset_table::OffsetTable;
@@ -44,9 +45,8 @@ impl TopicAdmin {
     /// Makes or alters a topic (17).
     pub(crate) fn create(&self, request: &RemotingCommand) -> Reply {
         let change = read::<CreateTopic>(request).and_then(|asked| {
-            let attributes =
-                topic_table::parse_attributes(asked.attributes.as_deref().unwrap_or_default())
-                    .map_err(reply::failed)?;
+            let attributes = attributes::parse(asked.attributes.as_deref().unwrap_or_default())
+                .map_err(reply::failed)?;
             self.update(TopicConfig {
                 attributes,
                 order: asked.order,

@@ -211,6 +211,6 @@ fn clients(p: &Parts) -> ClientAdmin {
         topics: Arc::clone(&p.topics),
         groups: Arc::clone(&p.groups),
         consumers: Arc::clone(&p.consumers),
-        store: Arc::clone(&p.store),
+        cold: Arc::clone(&p.cold),
     }
 }

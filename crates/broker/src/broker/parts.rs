@@ -14,6 +14,7 @@ use super::OpenError;
 use crate::append::Appender;
 use crate::assignment::modes::RequestModes;
 use crate::assignment::routes::RouteView;
+use crate::cold::ColdReads;
 use crate::config::{BrokerConfig, ConfigError, Live};
 use crate::consumer_registry::ConsumerRegistry;
 use crate::delay::{Bells, DelayDelivery, DelayProgress, Levels, Release};
@@ -49,6 +50,7 @@ pub(super) struct Parts {
     pub(super) opened: (Timestamp, Monotonic),
     pub(super) store: Arc<dyn MessageStore>,
     pub(super) store_admin: Arc<dyn StoreAdmin>,
+    pub(super) cold: Arc<ColdReads>,
     pub(super) files: Arc<Files>,
     pub(super) topics: Arc<TopicTable>,
     pub(super) groups: Arc<GroupTable>,
@@ -78,6 +80,8 @@ pub(super) struct PopParts {
     pub(super) log: Arc<ReviveLog>,
     pub(super) watch: Arc<ReviveWatch>,
     pub(super) retries: Retries,
+    /// Whether higher queues come first.
+    pub(super) ascending: bool,
 }
 
 impl Parts {
@@ -132,6 +136,7 @@ impl Parts {
             servers,
             opened: (now, monotonic),
             world: world.clone(),
+            cold: Arc::new(ColdReads::new(Arc::clone(&store), tasks.clone())),
             tasks,
             config,
             levels,
@@ -157,6 +162,7 @@ impl Parts {
             clock: self.clock(),
             tasks: self.tasks.clone(),
             store: Arc::clone(&self.store),
+            cold: Arc::clone(&self.cold),
             store_admin: Arc::clone(&self.store_admin),
             release: self.release(),
             bell: Arc::clone(&self.timer_bell),
@@ -177,6 +183,7 @@ impl Parts {
         DelayDelivery {
             progress: Arc::clone(&self.delays),
             store: Arc::clone(&self.store),
+            cold: Arc::clone(&self.cold),
             release: self.release(),
             bells: Arc::clone(&self.bells),
             clock: self.clock(),
@@ -190,6 +197,7 @@ impl Parts {
             groups: Arc::clone(&self.groups),
             offsets: Arc::clone(&self.offsets),
             store: Arc::clone(&self.store),
+            cold: Arc::clone(&self.cold),
             appender: self.appender(),
             log: Arc::clone(&self.pop.log),
             watch: Arc::clone(&self.pop.watch),
@@ -214,6 +222,7 @@ impl Parts {
             offsets: Arc::clone(&self.offsets),
             producers: Arc::clone(&self.producers),
             store: Arc::clone(&self.store),
+            cold: Arc::clone(&self.cold),
             appender: self.appender(),
             ledger: Arc::clone(&self.ledger),
             clock: self.clock(),
@@ -259,7 +268,9 @@ impl PopParts {
                 kind: if v2 { Kind::RetryV2 } else { Kind::RetryV1 },
                 old_too: v2 && config.retrieve_message_from_pop_retry_topic_v1,
                 first: config.pop_from_retry_probability,
+                first_by_priority: config.pop_from_retry_probability_for_priority,
             },
+            ascending: config.priority_order_asc,
         })
     }
 }

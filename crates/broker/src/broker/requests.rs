@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use rmq_message::id::UniqueIds;
 use rmq_remoting::request_code as code;
-use rmq_remoting::{Peer, RemotingCommand, Reply};
-use tokio::sync::Semaphore;
+use rmq_remoting::{Peer, RemotingCommand, Reply, Response};
 
 use super::parts::Parts;
-use crate::limits;
 use crate::processor::ack::AckRequests;
 use crate::processor::assignment::AssignmentRequests;
 use crate::processor::client::ClientRequests;
@@ -34,11 +32,11 @@ pub(super) struct Requests {
     locks: LockRequests,
     queries: QueryRequests,
     recalls: RecallRequests,
-    send_back: SendBackRequests,
+    send_back: Arc<SendBackRequests>,
     pop: Arc<PopRequests>,
     acks: AckRequests,
     notifications: Arc<NotificationRequests>,
-    transactions: TransactionRequests,
+    transactions: Arc<TransactionRequests>,
     replies: Arc<ReplyRequests>,
     assignments: Arc<AssignmentRequests>,
 }
@@ -66,10 +64,14 @@ impl Requests {
                 locks: Arc::clone(&p.locks),
                 clock: p.clock(),
             },
-            queries: QueryRequests { store: Arc::clone(&p.store), tasks: p.tasks.clone() },
+            queries: QueryRequests {
+                store: Arc::clone(&p.store),
+                cold: Arc::clone(&p.cold),
+                tasks: p.tasks.clone(),
+            },
             recalls: recalls(p),
-            send_back: send_back(p),
-            transactions: transactions(p),
+            send_back: Arc::new(send_back(p)),
+            transactions: Arc::new(transactions(p)),
         }
     }
 
@@ -88,6 +90,9 @@ impl Requests {
             code::ACK_MESSAGE => self.acks.ack(peer, &request),
             code::BATCH_ACK_MESSAGE => self.acks.ack_many(&request),
             code::CHANGE_MESSAGE_INVISIBLETIME => self.acks.change(peer, &request),
+            code::PEEK_MESSAGE => self.pop.peek(peer, &request),
+            // What is in flight lies in the files that this would move it to.
+            code::POP_ROLLBACK => Response::ok().into(),
             code::NOTIFICATION => self.notifications.process(peer, &request),
             code::QUERY_ASSIGNMENT => self.assignments.query(&request),
             code::SET_MESSAGE_REQUEST_MODE => self.assignments.set(&request),
@@ -95,7 +100,7 @@ impl Requests {
             code::POLLING_INFO => self.pop.polling(&request).into(),
             code::END_TRANSACTION => self.transactions.process(&request),
             code::UPDATE_CONSUMER_OFFSET => self.offsets.update(peer, &request).into(),
-            code::QUERY_CONSUMER_OFFSET => self.offsets.query(&request).into(),
+            code::QUERY_CONSUMER_OFFSET => self.offsets.query(&request),
             code::CONSUMER_SEND_MSG_BACK => self.send_back.process(&request),
             code::HEART_BEAT => self.clients.heartbeat(peer, &request).into(),
             code::GET_CONSUMER_LIST_BY_GROUP => self.clients.list(&request).into(),
@@ -105,14 +110,14 @@ impl Requests {
             code::CHECK_CLIENT_CONFIG => self.clients.check(&request).into(),
             code::GET_MAX_OFFSET => self.offsets.max(&request).into(),
             code::GET_MIN_OFFSET => self.offsets.min(&request).into(),
-            code::GET_EARLIEST_MSG_STORETIME => self.offsets.earliest(&request).into(),
+            code::GET_EARLIEST_MSG_STORETIME => self.offsets.earliest(&request),
             code::SEARCH_OFFSET_BY_TIMESTAMP => self.offsets.search(&request),
             code::RECALL_MESSAGE => self.recalls.process(peer, &request),
             code::SEND_REPLY_MESSAGE_V2 | code::SEND_REPLY_MESSAGE => {
                 self.replies.process(peer, request)
             }
             code::QUERY_MESSAGE => self.queries.query(&request),
-            code::VIEW_MESSAGE_BY_ID => self.queries.view(&request).into(),
+            code::VIEW_MESSAGE_BY_ID => self.queries.view(&request),
             _ => return Err(request),
         })
     }
@@ -165,8 +170,7 @@ fn pull(p: &Parts) -> PullRequests {
         holds: Arc::clone(&p.holds),
         filters: Arc::clone(&p.filters),
         clock: p.clock(),
-        tasks: p.tasks.clone(),
-        cold_reads: Semaphore::new(limits::COLD_READS_MAX),
+        cold: Arc::clone(&p.cold),
         stats: Arc::clone(&p.stats),
     }
 }
@@ -190,6 +194,8 @@ fn pop(p: &Parts) -> PopRequests {
         entropy: Arc::clone(&p.world.entropy),
         stats: Arc::clone(&p.stats),
         retries: p.pop.retries,
+        cold: Arc::clone(&p.cold),
+        ascending: p.pop.ascending,
     }
 }
 
@@ -239,7 +245,7 @@ fn send_back(p: &Parts) -> SendBackRequests {
         live: Arc::clone(&p.live),
         topics: Arc::clone(&p.topics),
         groups: Arc::clone(&p.groups),
-        store: Arc::clone(&p.store),
+        cold: Arc::clone(&p.cold),
         appender: p.appender(),
         levels: p.levels.clone(),
         clock: p.clock(),
@@ -252,7 +258,7 @@ fn transactions(p: &Parts) -> TransactionRequests {
     TransactionRequests {
         identity: Arc::clone(&p.identity),
         topics: Arc::clone(&p.topics),
-        store: Arc::clone(&p.store),
+        cold: Arc::clone(&p.cold),
         appender: p.appender(),
         ledger: Arc::clone(&p.ledger),
         clock: p.clock(),
@@ -268,6 +274,7 @@ pub(super) fn offsets(p: &Parts) -> OffsetRequests {
         delays: Arc::clone(&p.delays),
         consumers: Arc::clone(&p.consumers),
         store: Arc::clone(&p.store),
+        cold: Arc::clone(&p.cold),
         clock: p.clock(),
         tasks: p.tasks.clone(),
     }

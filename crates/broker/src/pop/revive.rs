@@ -17,7 +17,7 @@ use rmq_message::{
     sys_flag,
 };
 use rmq_runtime::{Clock, ClockExt, Stop};
-use rmq_store::{AdmitAll, AppendError, MessageStore, QueueKey, ReadRequest, ReadStatus};
+use rmq_store::{AppendError, MessageStore, QueueKey, ReadRequest, ReadStatus};
 use tokio::sync::Notify;
 
 use super::REVIVE_GROUP;
@@ -26,6 +26,7 @@ use super::in_flight::{InFlight, Overdue};
 use super::receipt::{Kind, normal_topic};
 use super::revive_log::ReviveLog;
 use crate::append::{Appender, SAVE_WAIT};
+use crate::cold::ColdReads;
 use crate::document::Document;
 use crate::group_table::{Group, GroupTable};
 use crate::identity::Identity;
@@ -48,6 +49,7 @@ pub(crate) struct Revival {
     pub(crate) groups: Arc<GroupTable>,
     pub(crate) offsets: Arc<OffsetTable>,
     pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) cold: Arc<ColdReads>,
     pub(crate) appender: Appender,
     pub(crate) log: Arc<ReviveLog>,
     pub(crate) watch: Arc<ReviveWatch>,
@@ -140,7 +142,7 @@ impl Revival {
 
     /// Reads all that is new, then brings back all that is overdue. How long to wait then.
     async fn pass(&self, queue: &QueueKey, flight: &mut InFlight) -> Result<Duration, String> {
-        while self.read(queue, flight)? {
+        while self.read(queue, flight).await? {
             tokio::task::yield_now().await;
         }
         while self.bring_back_some(queue, flight).await? {}
@@ -152,7 +154,7 @@ impl Revival {
     }
 
     /// Reads some records; whether there may be more.
-    fn read(&self, queue: &QueueKey, flight: &mut InFlight) -> Result<bool, String> {
+    async fn read(&self, queue: &QueueKey, flight: &mut InFlight) -> Result<bool, String> {
         let range = self.store.offsets(queue);
         flight.advance(range.start);
         let from = flight.next();
@@ -160,7 +162,7 @@ impl Revival {
             return Ok(false);
         }
         let request = ReadRequest { queue, offset: from, count_max: BATCH, bytes_max: 4 << 20 };
-        let outcome = self.store.read(&request, &AdmitAll).map_err(|error| error.to_string())?;
+        let outcome = self.cold.read(&request).await.map_err(|error| error.to_string())?;
         if outcome.status != ReadStatus::Found && outcome.next_offset <= from {
             return Err(format!("read ended with {:?} at {from}", outcome.status));
         }
@@ -218,7 +220,7 @@ impl Revival {
         let (Some(group), Some(_)) = (group, self.topics.find(topic)) else { return Ok(None) };
         let from = QueueKey::new(&check_point.topic, check_point.queue_id);
         for offset in left {
-            let Some(slice) = self.message(&from, *offset)? else { continue };
+            let Some(slice) = self.message(&from, *offset).await? else { continue };
             let record = RecordView::parse(&slice).map_err(|error| error.to_string())?;
             self.store_again(check_point, group, &record).await?;
         }
@@ -228,10 +230,10 @@ impl Revival {
     }
 
     /// The message, unless it is gone.
-    fn message(&self, queue: &QueueKey, offset: i64) -> Result<Option<Bytes>, String> {
+    async fn message(&self, queue: &QueueKey, offset: i64) -> Result<Option<Bytes>, String> {
         let request =
             ReadRequest { queue, offset: QueueOffset(offset), count_max: 1, bytes_max: 1 };
-        let outcome = self.store.read(&request, &AdmitAll).map_err(|error| error.to_string())?;
+        let outcome = self.cold.read(&request).await.map_err(|error| error.to_string())?;
         match outcome.status {
             ReadStatus::Found => Ok(outcome.records.into_iter().next()),
             ReadStatus::OffsetFoundNull => Err(format!("{queue} cannot be read at {offset}")),

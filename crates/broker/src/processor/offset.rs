@@ -10,8 +10,11 @@ use rmq_remoting::protocol::offset::{
 };
 use rmq_remoting::{Peer, RemotingCommand, Reply, Response};
 use rmq_runtime::{Clock, Tasks};
-use rmq_store::{AdmitAll, MessageStore, QueueKey, ReadError, ReadRequest, ReadStatus};
+use rmq_store::{
+    AdmitAll, MessageStore, QueueKey, ReadError, ReadOutcome, ReadRequest, ReadStatus,
+};
 
+use crate::cold::ColdReads;
 use crate::consumer_registry::ConsumerRegistry;
 use crate::delay::DelayProgress;
 use crate::group_table::GroupTable;
@@ -27,37 +30,36 @@ pub(crate) struct OffsetRequests {
     pub(crate) delays: Arc<DelayProgress>,
     pub(crate) consumers: Arc<ConsumerRegistry>,
     pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) cold: Arc<ColdReads>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
 }
 
 impl OffsetRequests {
     /// Where a group stands (14).
-    pub(crate) fn query(&self, request: &RemotingCommand) -> Response {
-        answer(self.query_checked(request))
-    }
-
-    fn query_checked(&self, request: &RemotingCommand) -> Result<Response, Response> {
-        let asked: QueryConsumerOffset = read(request)?;
+    pub(crate) fn query(&self, request: &RemotingCommand) -> Reply {
+        let asked: QueryConsumerOffset = match read(request) {
+            Ok(asked) => asked,
+            Err(refused) => return Reply::Now(refused),
+        };
         let place =
             Place { group: &asked.consumer_group, topic: &asked.topic, queue_id: asked.queue_id };
         if let Some(offset) = self.offsets.committed(place) {
-            return Ok(Response::of(&OffsetResponse { offset }));
+            return Reply::Now(Response::of(&OffsetResponse { offset }));
         }
         if asked.set_zero_if_not_found == Some(false) {
-            return Err(reply::no_progress_not_zero());
+            return Reply::Now(reply::no_progress_not_zero());
         }
         // A new group on a young queue starts with its first message; on an old one the client
         // decides.
         let queue = QueueKey::new(&asked.topic, asked.queue_id);
-        let first =
-            ReadRequest { queue: &queue, offset: QueueOffset::ZERO, count_max: 1, bytes_max: 1 };
-        let outcome =
-            self.store.read(&first, &AdmitAll).map_err(|error| reply::read_failed(&error))?;
-        if outcome.status == ReadStatus::Found && !outcome.suggest_replica {
-            return Ok(Response::of(&OffsetResponse { offset: 0 }));
-        }
-        Err(reply::no_progress())
+        self.cold.with_one(queue, QueueOffset::ZERO, |outcome| match outcome {
+            Ok(outcome) if outcome.status == ReadStatus::Found && !outcome.suggest_replica => {
+                Response::of(&OffsetResponse { offset: 0 })
+            }
+            Ok(_) => reply::no_progress(),
+            Err(error) => reply::read_failed(&error),
+        })
     }
 
     /// A group has come so far (15). Members say so oneway, again and again, also those that have
@@ -142,15 +144,20 @@ impl OffsetRequests {
     }
 
     /// When the first message was stored (32).
-    pub(crate) fn earliest(&self, request: &RemotingCommand) -> Response {
-        answer(read::<EarliestStoreTime>(request).and_then(|asked| {
-            let queue = QueueKey::new(&asked.topic, asked.queue_id);
-            let start = self.store.offsets(&queue).start;
-            let time = store_time(&*self.store, &queue, start)
-                .map_err(|error| reply::read_failed(&error))?;
-            let timestamp = time.map_or(-1, |time| time.0);
-            Ok(Response::of(&TimestampResponse { timestamp }))
-        }))
+    pub(crate) fn earliest(&self, request: &RemotingCommand) -> Reply {
+        let asked: EarliestStoreTime = match read(request) {
+            Ok(asked) => asked,
+            Err(refused) => return Reply::Now(refused),
+        };
+        let queue = QueueKey::new(&asked.topic, asked.queue_id);
+        let start = self.store.offsets(&queue).start;
+        self.cold.with_one(queue, start, |outcome| match outcome {
+            Ok(outcome) => {
+                let timestamp = first_time(&outcome).map_or(-1, |time| time.0);
+                Response::of(&TimestampResponse { timestamp })
+            }
+            Err(error) => reply::read_failed(&error),
+        })
     }
 
     /// The progress of all groups (43).
@@ -171,9 +178,12 @@ pub(crate) fn store_time(
     offset: QueueOffset,
 ) -> Result<Option<Timestamp>, ReadError> {
     let request = ReadRequest { queue, offset, count_max: 1, bytes_max: 1 };
-    let outcome = store.read(&request, &AdmitAll)?;
+    Ok(first_time(&store.read(&request, &AdmitAll)?))
+}
+
+fn first_time(outcome: &ReadOutcome) -> Option<Timestamp> {
     let record = outcome.records.first().and_then(|record| RecordView::parse(record).ok());
-    Ok(record.map(|record| record.store_timestamp))
+    record.map(|record| record.store_timestamp)
 }
 
 /// What the request says, or the answer that it cannot be read.

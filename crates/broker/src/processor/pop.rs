@@ -1,11 +1,15 @@
 //! Pops: 200050, and 200055.
 //!
-//! A pop takes from the queues of a topic and from the group's pop retry topic. Before its answer
+//! A pop takes from the queues of a topic and from the group's pop retry topic. Where the topic's
+//! messages have priorities, a queue stands for one, and the queues are visited strictly in their
+//! order; else where to begin is left to chance. Before its answer
 //! goes out, the check points of what it has taken are as safe as configured (INV-32); only then
 //! progress moves. A pop that finds nothing and may wait becomes a hold and looks again when it is
-//! woken; of those of one group, an arrival wakes one.
+//! woken; of those of one group, an arrival wakes one. What is on the disk only is read ahead,
+//! beside the shards; nobody waits for the disk while the queue is his.
 
 mod batch;
+mod peek;
 mod take;
 
 use std::sync::Arc;
@@ -15,14 +19,15 @@ use rmq_message::subscription::{ExpressionType, Subscription};
 use rmq_message::{CompactString, QueueOffset, Timestamp};
 use rmq_remoting::protocol::pop::{PollingCount, PollingCountResponse, PopMessage};
 use rmq_remoting::{Peer, RemotingCommand, Reply, Response, response_code};
-use rmq_runtime::{Clock, ClockExt, Entropy};
-use rmq_store::{MessageStore, QueueKey};
+use rmq_runtime::{Clock, ClockExt, Entropy, Monotonic};
+use rmq_store::{MessageStore, QueueKey, ReadError};
 
 use super::offset::read;
 use crate::append::Appender;
+use crate::cold::ColdReads;
 use crate::config::Live;
 use crate::filter::{Filters, QueueFilter};
-use crate::group_table::GroupTable;
+use crate::group_table::{Group, GroupTable};
 use crate::hold::{ANY_QUEUE, HoldRequest, HoldService, Wake};
 use crate::identity::Identity;
 use crate::limits;
@@ -36,7 +41,7 @@ use crate::pop::revive_log::ReviveLog;
 use crate::reply;
 use crate::stats::Stats;
 use crate::topic_table::{Topic, TopicTable};
-use batch::Batch;
+use batch::{Ahead, Batch, Wanted};
 
 /// Most messages of one pop.
 const COUNT_MAX: i32 = 32;
@@ -62,6 +67,9 @@ pub(crate) struct PopRequests {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) retries: Retries,
+    pub(crate) cold: Arc<ColdReads>,
+    /// Whether higher queues come first.
+    pub(crate) ascending: bool,
 }
 
 /// Which retry topics are read, and how often first.
@@ -73,9 +81,15 @@ pub(crate) struct Retries {
     pub(crate) old_too: bool,
     /// Percent of pops that look there first.
     pub(crate) first: u64,
+    /// The same of pops in the order of priorities.
+    pub(crate) first_by_priority: u64,
 }
 
 impl Retries {
+    fn first(&self, by_priority: bool) -> u64 {
+        if by_priority { self.first_by_priority } else { self.first }
+    }
+
     /// The retry topics of a group for a topic.
     pub(super) fn topics(&self, topic: &str, group: &str) -> Vec<CompactString> {
         let old = self.old_too.then_some(Kind::RetryV1);
@@ -86,6 +100,8 @@ impl Retries {
 /// A pop that may be served.
 struct Admitted {
     topic: Topic,
+    /// Percent of pops that keep to the order of priorities.
+    priority_factor: u64,
     filter: QueueFilter,
 }
 
@@ -96,7 +112,7 @@ impl PopRequests {
             Ok(header) => header,
             Err(refused) => return Reply::Now(refused),
         };
-        let batch = match self.attempt(peer, &header) {
+        let batch = match self.attempt(peer, &header, self.entropy.below(100), None) {
             Ok(batch) => batch,
             Err(refused) => return Reply::Now(reply::pop_refused(refused)),
         };
@@ -104,12 +120,19 @@ impl PopRequests {
             self.more(&header, &batch);
             return self.finish(batch);
         }
+        let oneway = request.is_oneway();
         let wait = self.wait(header.born_time, header.poll_time);
-        if wait.is_zero() || request.is_oneway() {
+        let wait = if oneway { Duration::ZERO } else { wait };
+        if wait.is_zero() && (oneway || !batch.may_find_more()) {
             return Reply::Now(batch.nothing(response_code::POLLING_TIMEOUT));
         }
         let (this, peer) = (Arc::clone(self), Arc::clone(peer));
-        Reply::Later(Box::pin(async move { this.hold(&peer, &header, batch, wait).await }))
+        Reply::Later(Box::pin(async move {
+            match this.hold(&peer, &header, batch, wait).await {
+                Ok(response) => response,
+                Err(refused) => reply::pop_refused(refused),
+            }
+        }))
     }
 
     /// How many pops wait for a queue (200055).
@@ -173,38 +196,39 @@ impl PopRequests {
         &self,
         peer: &Arc<Peer>,
         header: &PopMessage,
-        mut nothing: Batch,
+        nothing: Batch,
         wait: Duration,
-    ) -> Response {
-        let queues = self.queues_of(header);
+    ) -> Result<Response, Response> {
         let deadline = self.clock.monotonic() + wait;
-        let Some(mut hold) = self.holds.register(HoldRequest {
+        let queues = self.queues_of(header);
+        let held = HoldRequest {
             queues: &queues,
             offset: QueueOffset(-1),
             share: Some(&header.consumer_group),
             deadline,
             peer_id: peer.id(),
-        }) else {
-            return nothing.nothing(response_code::POLLING_FULL);
         };
+        let mut hold = None;
+        if !wait.is_zero() {
+            let Some(registered) = self.holds.register(held) else {
+                return Ok(nothing.nothing(response_code::POLLING_FULL));
+            };
+            hold = Some(registered);
+        }
         loop {
             // The first time: what has come before the registration woke nobody.
-            let batch = match self.attempt(peer, header) {
-                Ok(batch) => batch,
-                Err(refused) => return reply::pop_refused(refused),
-            };
+            let batch = self.take_some(peer, header, deadline).await?;
             if !batch.is_empty() {
                 self.more(header, &batch);
-                if let Some(end) = batch.end()
-                    && let Err(refused) = self.appender.settled_in_time(end).await
-                {
-                    return reply::pop_refused(refused);
+                if let Some(end) = batch.end() {
+                    self.appender.settled_in_time(end).await?;
                 }
-                return batch.found(Timestamp::from(self.clock.wall()));
+                return Ok(batch.found(Timestamp::from(self.clock.wall())));
             }
-            nothing = batch;
+            let over = batch.nothing(response_code::POLLING_TIMEOUT);
+            let Some(hold) = &mut hold else { return Ok(over) };
             let free = async {
-                match nothing.free_in(Timestamp::from(self.clock.wall()).0) {
+                match batch.free_in(Timestamp::from(self.clock.wall()).0) {
                     Some(wait) => self.clock.sleep(wait).await,
                     None => std::future::pending().await,
                 }
@@ -215,28 +239,68 @@ impl PopRequests {
                 () = free => Wake::Arrived,
             };
             if wake != Wake::Arrived {
-                return nothing.nothing(response_code::POLLING_TIMEOUT);
+                return Ok(over);
             }
         }
     }
 
-    /// Checks the pop and takes what is there.
-    fn attempt(&self, peer: &Arc<Peer>, header: &PopMessage) -> Result<Batch, Response> {
+    /// Takes what is there. What is on the disk only is read beside the shards first; then, with the
+    /// same throw of the dice, the pop is tried again. Messages that nobody wants are passed until
+    /// the deadline.
+    async fn take_some(
+        &self,
+        peer: &Arc<Peer>,
+        header: &PopMessage,
+        deadline: Monotonic,
+    ) -> Result<Batch, Response> {
+        let (mut chance, mut ahead) = (self.entropy.below(100), None);
+        loop {
+            let read_before = ahead.is_some();
+            let mut batch = self.attempt(peer, header, chance, ahead.take())?;
+            let is_late = self.clock.monotonic() >= deadline;
+            match batch.take_cold() {
+                Some(wanted) if !(is_late && read_before) => {
+                    ahead = Some(self.read_ahead(header, wanted).await?);
+                }
+                None if batch.may_find_more() && !is_late => {
+                    chance = self.entropy.below(100);
+                    tokio::task::yield_now().await;
+                }
+                _ => return Ok(batch),
+            }
+        }
+    }
+
+    async fn read_ahead(&self, header: &PopMessage, wanted: Wanted) -> Result<Ahead, Response> {
+        let filter = if wanted.filtered { self.filter(header)? } else { QueueFilter::Everything };
+        let read = self.cold.aside(move |store| {
+            let outcome = store.read(&wanted.request(), &filter)?;
+            Ok::<_, ReadError>(Ahead { wanted, outcome })
+        });
+        read.await.flatten().map_err(|error| reply::read_failed(&error))
+    }
+
+    /// Checks the pop and takes what is there; `chance` is a number below 100.
+    fn attempt(
+        &self,
+        peer: &Arc<Peer>,
+        header: &PopMessage,
+        chance: u64,
+        ahead: Option<Ahead>,
+    ) -> Result<Batch, Response> {
         let admitted = self.admit(peer, header)?;
         let ordered = header.order == Some(true);
         let revive_queue = if ordered { ORDER_QUEUE } else { self.log.any_queue() };
         let now = Timestamp::from(self.clock.wall());
-        let mut batch = Batch::new(header, &self.identity.name, revive_queue, now);
-        let chance = self.entropy.below(100);
-        let retry_first = !ordered && chance < self.retries.first;
+        let mut batch = Batch::new(header, &self.identity.name, revive_queue, now, ahead);
+        let by_priority = admitted.topic.priority && !ordered && chance < admitted.priority_factor;
+        let retry_first = !ordered && chance < self.retries.first(by_priority);
         if retry_first {
             self.take_retries(&admitted, header, chance, &mut batch);
         }
         if header.queue_id < 0 {
-            let queues = i64::from(admitted.topic.read_queues);
-            let start = i64::try_from(chance).unwrap_or(0);
-            for step in (0..queues).rev() {
-                let queue_id = i32::try_from((step + start).rem_euclid(queues)).unwrap_or(0);
+            let start = if by_priority { 0 } else { chance };
+            for queue_id in visits(admitted.topic.read_queues, start, self.ascending) {
                 self.take(&admitted, header, &QueueKey::new(&header.topic, queue_id), &mut batch);
             }
         } else {
@@ -280,23 +344,29 @@ impl PopRequests {
             return Err(reply::pop_too_many(address));
         }
         let (topic, queue_id) = (&header.topic, header.queue_id);
-        let topic = self.readable(peer, topic, queue_id, &header.consumer_group)?;
+        let (topic, group) = self.readable(peer, topic, queue_id, &header.consumer_group)?;
         if self.watch.in_flight() >= limits::IN_FLIGHT_MAX {
             return Err(reply::too_much_in_flight());
         }
-        let subscription = Arc::new(subscription(header, now)?);
-        let filter = self.filters.of_pop(&subscription);
-        Ok(Admitted { topic, filter: filter.map_err(|_| reply::subscription_unparsable())? })
+        let priority_factor = group.priority_factor;
+        Ok(Admitted { topic, priority_factor, filter: self.filter(header)? })
     }
 
-    /// The topic, if the group may read that queue of it; any queue when it is negative.
+    fn filter(&self, header: &PopMessage) -> Result<QueueFilter, Response> {
+        let now = Timestamp::from(self.clock.wall());
+        let subscription = Arc::new(subscription(header, now)?);
+        let filter = self.filters.of_pop(&subscription);
+        filter.map_err(|_| reply::subscription_unparsable())
+    }
+
+    /// Topic and group, if the group may read that queue of it; any queue when it is negative.
     pub(super) fn readable(
         &self,
         peer: &Peer,
         topic_name: &str,
         queue_id: i32,
         group_name: &str,
-    ) -> Result<Topic, Response> {
+    ) -> Result<(Topic, Group), Response> {
         let topic =
             self.topics.find(topic_name).ok_or_else(|| reply::pop_topic_missing(topic_name))?;
         if !topic.is_readable() {
@@ -314,8 +384,17 @@ impl PopRequests {
         if !group.consume {
             return Err(reply::pop_group_forbidden(group_name));
         }
-        Ok(topic)
+        Ok((topic, group))
     }
+}
+
+/// The queues of a topic in the order in which a pop goes through them.
+fn visits(queues: i32, start: u64, ascending: bool) -> impl Iterator<Item = i32> {
+    let (queues, start) = (i64::from(queues), i64::try_from(start).unwrap_or(0));
+    (0..queues).map(move |step| {
+        let step = if ascending { queues - 1 - step } else { step };
+        i32::try_from((step + start).rem_euclid(queues)).unwrap_or(0)
+    })
 }
 
 /// What the pop wants; everything when it says nothing.
@@ -330,5 +409,19 @@ fn subscription(header: &PopMessage, now: Timestamp) -> Result<Subscription, Res
             kind,
             ..Subscription::all(&header.topic, now)
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_are_visited_from_the_highest_on_or_from_the_lowest() {
+        let order = |start, ascending| visits(4, start, ascending).collect::<Vec<_>>();
+        assert_eq!(order(0, true), [3, 2, 1, 0]);
+        assert_eq!(order(0, false), [0, 1, 2, 3]);
+        assert_eq!(order(98, true), [1, 0, 3, 2]);
+        assert_eq!(order(98, false), [2, 3, 0, 1]);
     }
 }

@@ -12,10 +12,10 @@ use rmq_message::{QueueOffset, Timestamp, sys_flag};
 use rmq_remoting::protocol::heartbeat::MessageModel;
 use rmq_remoting::protocol::pull::PullMessage;
 use rmq_remoting::{Body, Peer, RemotingCommand, Reply, Response, response_code};
-use rmq_runtime::{Clock, Monotonic, Tasks};
+use rmq_runtime::{Clock, Monotonic};
 use rmq_store::{MessageStore, QueueKey, ReadError, ReadOutcome, ReadRequest, ReadStatus};
-use tokio::sync::Semaphore;
 
+use crate::cold::ColdReads;
 use crate::config::Live;
 use crate::consumer_registry::{ConsumerRegistry, Membership};
 use crate::filter::{Filters, QueueFilter, Unfiltered};
@@ -43,9 +43,7 @@ pub(crate) struct PullRequests {
     pub(crate) holds: Arc<HoldService>,
     pub(crate) filters: Arc<Filters>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) tasks: Tasks,
-    /// Bounds the pulls that read from the disk.
-    pub(crate) cold_reads: Semaphore,
+    pub(crate) cold: Arc<ColdReads>,
     pub(crate) stats: Arc<Stats>,
 }
 
@@ -171,13 +169,12 @@ impl PullRequests {
         pull: &Pull,
         from: Option<QueueOffset>,
     ) -> Result<Attempt, Response> {
-        let _turn = self.cold_reads.acquire().await;
         let (this, pull) = (Arc::clone(self), pull.clone());
-        let looked = self.tasks.blocking(move || {
+        let looked = self.cold.aside(move |_| {
             let header = PullMessage::from_fields(&pull.request.fields).map_err(reply::failed)?;
             this.attempt(&pull.peer, &header, from, Disk::Awaited)
         });
-        looked.await.unwrap_or_else(|| Err(reply::failed("the request has failed")))
+        looked.await.unwrap_or_else(|error| Err(reply::read_failed(&error)))
     }
 
     /// How long the pull may be held.

@@ -8,7 +8,8 @@ use rmq_remoting::{Body, RemotingCommand, Reply, Response};
 use rmq_runtime::Tasks;
 use rmq_store::{KeyKind, KeyQuery, MessageStore};
 
-use super::offset::{answer, blocking, read};
+use super::offset::{blocking, read};
+use crate::cold::ColdReads;
 use crate::reply;
 
 /// Messages that a query by unique key returns at most, whatever it asks for.
@@ -17,6 +18,7 @@ const UNIQUE_MAX: usize = 32;
 /// Serves queries.
 pub(crate) struct QueryRequests {
     pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) cold: Arc<ColdReads>,
     pub(crate) tasks: Tasks,
 }
 
@@ -66,12 +68,19 @@ impl QueryRequests {
     }
 
     /// The message at a position (33).
-    pub(crate) fn view(&self, request: &RemotingCommand) -> Response {
-        answer(read::<ViewMessage>(request).and_then(|asked| {
-            let at = PhysicalOffset::from_i64(asked.offset);
-            let record = at.and_then(|at| self.store.message_at(at).ok());
-            let record = record.ok_or_else(|| reply::view_missing(asked.offset))?;
-            Ok(Response::ok().with_body(record))
-        }))
+    pub(crate) fn view(&self, request: &RemotingCommand) -> Reply {
+        let offset = match read::<ViewMessage>(request) {
+            Ok(asked) => asked.offset,
+            Err(refused) => return Reply::Now(refused),
+        };
+        let Some(at) = PhysicalOffset::from_i64(offset) else {
+            return Reply::Now(reply::view_missing(offset));
+        };
+        self.cold.with_message(at, move |record| {
+            Reply::Now(match record {
+                Ok(record) => Response::ok().with_body(record),
+                Err(_) => reply::view_missing(offset),
+            })
+        })
     }
 }

@@ -65,6 +65,8 @@ pub(super) struct Target {
     pub(super) before: Before,
     /// Delay level in place of the message's own, when the message goes to the dead letters.
     delay: Option<i32>,
+    /// Queues that priorities may choose among.
+    queues: i32,
 }
 
 impl SendRequests {
@@ -131,7 +133,8 @@ impl SendRequests {
         };
         let saved = change.map(|change| self.topics.changes().saved(change));
         let before = Before { saved, no_flush: false };
-        Ok(Target { topic: header.topic.into(), queue_id, before, delay: None })
+        let queues = topic.write_queues;
+        Ok(Target { topic: header.topic.into(), queue_id, before, delay: None, queues })
     }
 
     fn make_topic(
@@ -172,6 +175,10 @@ impl SendRequests {
         let scan = Scan::of(header.properties)
             .map_err(|error| reply::illegal_message(format_args!("{error}")))?;
         let mut target = self.redirect_retry(incoming, target)?;
+        let priority = scan.priority_queue(target.queues);
+        if let Ok(Some(queue_id)) = priority {
+            target.queue_id = queue_id;
+        }
         target.before.no_flush |= scan.no_wait || request.is_oneway();
         let wait = self.wait(header, &scan, &target, now)?;
         let level = wait.level();
@@ -192,6 +199,7 @@ impl SendRequests {
             real: (wait != Wait::None).then_some((&*target.topic, target.queue_id)),
             tick: wait.tick(),
             transaction_id: (wait == Wait::Verdict).then_some(unique_id),
+            no_priority: priority.is_err(),
         };
         let marks = Marks {
             cluster: &self.identity.cluster,
@@ -312,7 +320,7 @@ impl SendRequests {
             self.topics.provide(&topic, 1, 0, now).ok_or_else(|| reply::topic_unmade(&topic))?;
         let saved = made.change.map(|change| self.topics.changes().saved(change));
         let before = Before { saved: saved.or(target.before.saved), ..target.before };
-        Ok(Target { topic: topic.into(), queue_id: 0, before, delay: Some(-1) })
+        Ok(Target { topic: topic.into(), queue_id: 0, before, delay: Some(-1), queues: 1 })
     }
 
     fn batch(&self, incoming: &Incoming<'_>, target: Target) -> Result<Reply, Response> {

@@ -7,10 +7,11 @@ use rmq_message::{PhysicalOffset, Properties, Timestamp, id, java, name, propert
 use rmq_remoting::protocol::send_back::{SEND_BACK_MAX_VERSION, SendBack};
 use rmq_remoting::{RemotingCommand, Reply, Response};
 use rmq_runtime::{Clock, Entropy};
-use rmq_store::{MessageStore, QueueKey};
+use rmq_store::QueueKey;
 
 use super::offset::read;
 use crate::append::{Appender, Before};
+use crate::cold::ColdReads;
 use crate::config::Live;
 use crate::delay::Levels;
 use crate::document::Document;
@@ -29,7 +30,7 @@ pub(crate) struct SendBackRequests {
     pub(crate) live: Arc<Live>,
     pub(crate) topics: Arc<TopicTable>,
     pub(crate) groups: Arc<GroupTable>,
-    pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) cold: Arc<ColdReads>,
     pub(crate) appender: Appender,
     pub(crate) levels: Levels,
     pub(crate) clock: Arc<dyn Clock>,
@@ -39,11 +40,11 @@ pub(crate) struct SendBackRequests {
 
 impl SendBackRequests {
     /// Serves one.
-    pub(crate) fn process(&self, request: &RemotingCommand) -> Reply {
-        self.send_back(request).unwrap_or_else(Reply::Now)
+    pub(crate) fn process(self: &Arc<Self>, request: &RemotingCommand) -> Reply {
+        self.admit(request).unwrap_or_else(Reply::Now)
     }
 
-    fn send_back(&self, request: &RemotingCommand) -> Result<Reply, Response> {
+    fn admit(self: &Arc<Self>, request: &RemotingCommand) -> Result<Reply, Response> {
         let asked: SendBack = read(request)?;
         let now = Timestamp::from(self.clock.wall());
         let group = self
@@ -59,15 +60,31 @@ impl SendBackRequests {
         let sys_flag = if asked.unit_mode == Some(true) { sys_flag::topic::UNIT_SUB } else { 0 };
         let retry =
             self.provide(&name::retry_topic(&asked.group), group.retry_queues, sys_flag, now)?;
-        let record = PhysicalOffset::from_i64(asked.offset)
-            .and_then(|at| self.store.message_at(at).ok())
+        let at = PhysicalOffset::from_i64(asked.offset)
             .ok_or_else(|| reply::message_not_found(asked.offset))?;
-        let message =
-            RecordView::parse(&record).map_err(|_| reply::message_not_found(asked.offset))?;
         let max = asked
             .max_reconsume_times
             .filter(|_| request.version >= SEND_BACK_MAX_VERSION)
             .unwrap_or(group.retry_max);
+        let retry = self.any_queue(group, retry);
+        let this = Arc::clone(self);
+        Ok(self.cold.with_message(at, move |record| {
+            let record = record.map_err(|_| reply::message_not_found(asked.offset));
+            let stored = record.and_then(|record| this.send_back(&asked, &record, max, retry));
+            stored.unwrap_or_else(Reply::Now)
+        }))
+    }
+
+    fn send_back(
+        &self,
+        asked: &SendBack,
+        record: &[u8],
+        max: i32,
+        retry: Destination,
+    ) -> Result<Reply, Response> {
+        let now = Timestamp::from(self.clock.wall());
+        let message =
+            RecordView::parse(record).map_err(|_| reply::message_not_found(asked.offset))?;
         self.stats.sent_back(message.topic, &asked.group);
         if message.reconsume_times >= max || asked.delay_level < 0 {
             self.stats.dead(message.topic, &asked.group);
@@ -78,7 +95,7 @@ impl SendBackRequests {
             0 => FIRST_RETRY_LEVEL.saturating_add(message.reconsume_times),
             level => level,
         };
-        self.store(&message, self.any_queue(group, retry), level, now)
+        self.store(&message, retry, level, now)
     }
 
     fn provide(

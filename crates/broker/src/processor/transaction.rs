@@ -13,9 +13,10 @@ use rmq_message::{PhysicalOffset, Timestamp, sys_flag};
 use rmq_remoting::protocol::transaction::{EndTransaction, verdict};
 use rmq_remoting::{RemotingCommand, Reply, Response};
 use rmq_runtime::Clock;
-use rmq_store::{AppendError, AppendReceipt, MessageStore, QueueKey, ReadError};
+use rmq_store::{AppendError, AppendReceipt, QueueKey, ReadError};
 
 use crate::append::{Appender, Before};
+use crate::cold::ColdReads;
 use crate::identity::Identity;
 use crate::reply;
 use crate::topic_table::TopicTable;
@@ -25,7 +26,7 @@ use crate::transaction::{Half, Ledger, half_queue, note};
 pub(crate) struct TransactionRequests {
     pub(crate) identity: Arc<Identity>,
     pub(crate) topics: Arc<TopicTable>,
-    pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) cold: Arc<ColdReads>,
     pub(crate) appender: Appender,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -35,31 +36,42 @@ pub(crate) struct TransactionRequests {
 
 impl TransactionRequests {
     /// Serves one. A producer that does not know yet gets no answer.
-    pub(crate) fn process(&self, request: &RemotingCommand) -> Reply {
+    pub(crate) fn process(self: &Arc<Self>, request: &RemotingCommand) -> Reply {
         let end = match request.payload::<EndTransaction>() {
             Ok(end) if end.commit_or_rollback == verdict::UNKNOWN => return Reply::None,
             Ok(end) => end,
             Err(error) => return reply::failed(error).into(),
         };
-        match self.end(&end) {
-            Ok(_) if request.is_oneway() => Reply::None,
-            Ok(receipt) => self.appender.answer(receipt.end, Before::default(), Response::ok()),
+        let Some(at) = PhysicalOffset::from_i64(end.commit_log_offset) else {
+            return reply::half_missing().into();
+        };
+        let (this, oneway) = (Arc::clone(self), request.is_oneway());
+        self.cold.with_message(at, move |stored| match this.end(&end, stored) {
+            Ok(_) if oneway => Reply::None,
+            Ok(receipt) => this.appender.answer(receipt.end, Before::default(), Response::ok()),
             Err(refused) => {
                 let (group, half) = (&*end.producer_group, end.tran_state_table_offset);
                 let why = refused.remark.as_deref();
                 tracing::warn!(group, half, why, "the end of a transaction is refused");
                 refused.into()
             }
-        }
+        })
     }
 
-    fn end(&self, end: &EndTransaction) -> Result<AppendReceipt, Response> {
+    fn end(
+        &self,
+        end: &EndTransaction,
+        stored: Result<Bytes, ReadError>,
+    ) -> Result<AppendReceipt, Response> {
         let commit = match end.commit_or_rollback {
             verdict::COMMIT => true,
             verdict::ROLLBACK => false,
             other => return Err(reply::no_verdict(other)),
         };
-        let stored = self.half_at(end.commit_log_offset)?;
+        let stored = stored.map_err(|error| match error {
+            ReadError::NotFound { .. } => reply::half_missing(),
+            error => reply::failed(error),
+        })?;
         let half = RecordView::parse(&stored).ok().and_then(Half::of);
         let half = half.ok_or_else(reply::half_missing)?;
         self.check_owner(end, &half)?;
@@ -76,14 +88,6 @@ impl TransactionRequests {
         });
         let staged = ended.map_err(|_| reply::transaction_over())?;
         staged.map_err(|error| reply::append_failed(&error, self.appender.body_max()))
-    }
-
-    fn half_at(&self, offset: i64) -> Result<Bytes, Response> {
-        let at = PhysicalOffset::from_i64(offset).ok_or_else(reply::half_missing)?;
-        self.store.message_at(at).map_err(|error| match error {
-            ReadError::NotFound { .. } => reply::half_missing(),
-            error => reply::failed(error),
-        })
     }
 
     fn check_owner(&self, end: &EndTransaction, half: &Half<'_>) -> Result<(), Response> {

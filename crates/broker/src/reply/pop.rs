@@ -9,12 +9,17 @@ use super::{HELP, failed, invalid};
 use crate::limits::echo;
 
 /// Every refusal of a pop carries the fields of its answer, all zero.
-pub(crate) fn pop_refused(mut refusal: Response) -> Response {
+pub(crate) fn pop_refused(refusal: Response) -> Response {
+    pop_nothing(refusal, 0)
+}
+
+/// The fields of the answer to a pop when nothing was taken and so many messages are there.
+pub(crate) fn pop_nothing(mut refusal: Response, rest_num: i64) -> Response {
     let nothing = PopResponse {
         pop_time: 0,
         invisible_time: 0,
         revive_queue_id: 0,
-        rest_num: 0,
+        rest_num,
         start_offset_info: None,
         msg_offset_info: None,
         order_count_info: None,
@@ -30,6 +35,11 @@ pub(crate) fn pop_late(address: impl Display) -> Response {
 
 pub(crate) fn pop_forbidden_here(address: impl Display) -> Response {
     let text = format!("the broker[{address}] pop message is forbidden");
+    Response::error(code::NO_PERMISSION, text)
+}
+
+pub(crate) fn peek_forbidden_here(address: impl Display) -> Response {
+    let text = format!("the broker[{address}] peeking message is forbidden");
     Response::error(code::NO_PERMISSION, text)
 }
 

@@ -78,7 +78,7 @@ fn a_log_of_many_files_is_walked_as_it_was_written_and_ends_where_the_check_says
         written.push((log.append(&unit).unwrap(), unit));
     }
     for (at, unit) in &written {
-        assert_eq!(log.read(*at).unwrap(), Some(*unit));
+        assert_eq!(log.view().read(*at).unwrap(), Some(*unit));
     }
     let walk = |to: u64| {
         let mut log = open(&dir, 4096);
@@ -112,7 +112,7 @@ fn files_whose_messages_have_expired_are_removed_and_the_rest_stays() {
     let all = files();
     log.expire(PhysicalOffset(900)).unwrap();
     assert_eq!(files(), all - 1);
-    assert_eq!(log.read(0).unwrap(), None);
+    assert_eq!(log.view().read(0).unwrap(), None);
     log.expire(PhysicalOffset(u64::MAX)).unwrap();
     assert_eq!(files(), 1);
     let mut again = open(&dir, 4096);

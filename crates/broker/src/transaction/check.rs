@@ -22,6 +22,7 @@ use super::half::{Half, age_ms, read, records};
 use super::ledger::{Ledger, Over};
 use super::{ends, half_queue, op_queue, progress, set_progress};
 use crate::append::Appender;
+use crate::cold::ColdReads;
 use crate::identity::Identity;
 use crate::offset_table::OffsetTable;
 use crate::producer_registry::ProducerRegistry;
@@ -48,6 +49,7 @@ pub(crate) struct TransactionCheck {
     pub(crate) offsets: Arc<OffsetTable>,
     pub(crate) producers: Arc<ProducerRegistry>,
     pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) cold: Arc<ColdReads>,
     pub(crate) appender: Appender,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -124,13 +126,14 @@ impl TransactionCheck {
         let end = self.store.offsets(&halves).end.0;
         let next = progress(&self.offsets, &*self.store, &halves);
         let from = progress(&self.offsets, &*self.store, &ops);
-        let ended = ends::read(&*self.store, from).map_err(|error| error.to_string())?;
+        let ended = self.cold.aside(move |store| ends::read(store, from)).await.flatten();
+        let ended = ended.map_err(|error| error.to_string())?;
         let (staged, questions, over) = (None, Vec::new(), false);
         let mut pass = Pass { began, next, end, ended, staged, questions, over };
         while self.has_more(&mut pass, deadline) {
             let before = pass.next;
-            let (slices, next) =
-                read(&*self.store, &halves, before).map_err(|error| error.to_string())?;
+            let batch = self.cold.aside(move |store| read(store, &half_queue(), before)).await;
+            let (slices, next) = batch.flatten().map_err(|error| error.to_string())?;
             let mut failure = None;
             records(slices, |record| {
                 let Some(half) = Half::of(record) else { return true };

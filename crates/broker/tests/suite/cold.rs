@@ -1,4 +1,4 @@
-//! Pulls of what is on the disk only, on a disk where nothing is in memory.
+//! What is on the disk only, on a disk where nothing is in memory: no shard waits for it.
 
 use std::io;
 use std::path::Path;
@@ -7,25 +7,58 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ThreadId};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use rmq_remoting::response_code;
+use parking_lot::{Condvar, Mutex};
+use rmq_broker::BrokerConfig;
+use rmq_message::sys_flag;
+use rmq_remoting::protocol::offset::{EarliestStoreTime, QueryConsumerOffset};
+use rmq_remoting::protocol::pop::{PeekMessage, PopMessage};
+use rmq_remoting::protocol::query::ViewMessage;
+use rmq_remoting::protocol::send::{SendMessage, SendResponse};
+use rmq_remoting::protocol::send_back::SendBack;
+use rmq_remoting::protocol::transaction::{EndTransaction, verdict};
+use rmq_remoting::{TypedRequest, response_code};
 use rmq_runtime::system::SystemDisk;
-use rmq_runtime::{DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage, World};
+use rmq_runtime::{ClockExt, DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage, World};
+use rmq_store::{MessageStore, QueueKey};
 
-use crate::fixture::{Fixture, bodies, config};
+use crate::fixture::{Fixture, bodies, config, header, payload};
 
-/// Counts what one thread reads of files.
+/// Counts what one thread reads of the first file of the log, and has all others wait there.
 #[derive(Clone, Default)]
 struct Watched {
     who: Arc<Mutex<Option<ThreadId>>>,
     reads: Arc<AtomicU64>,
+    closed: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Watched {
     fn note(&self) {
         if *self.who.lock() == Some(thread::current().id()) {
             self.reads.fetch_add(1, Ordering::SeqCst);
+            return;
         }
+        let mut closed = self.closed.0.lock();
+        while *closed {
+            self.closed.1.wait(&mut closed);
+        }
+    }
+
+    fn close(&self) {
+        *self.closed.0.lock() = true;
+    }
+
+    fn open(&self) {
+        *self.closed.0.lock() = false;
+        self.closed.1.notify_all();
+    }
+
+    /// The shard of connections that are made on this thread is watched from now on.
+    fn watch(&self) {
+        *self.who.lock() = Some(thread::current().id());
+    }
+
+    fn reads(&self) -> u64 {
+        self.reads.load(Ordering::SeqCst)
     }
 }
 
@@ -34,13 +67,22 @@ struct ColdDisk(Watched);
 
 struct ColdFile {
     file: Arc<dyn DiskFile>,
-    watched: Watched,
+    watched: Option<Watched>,
+}
+
+impl ColdFile {
+    fn note(&self) {
+        if let Some(watched) = &self.watched {
+            watched.note();
+        }
+    }
 }
 
 impl Disk for ColdDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let file = SystemDisk.open(path, mode)?;
-        Ok(Arc::new(ColdFile { file, watched: self.0.clone() }))
+        let watched = path.ends_with("commitlog/00000000000000000000").then(|| self.0.clone());
+        Ok(Arc::new(ColdFile { file, watched }))
     }
     fn read(&self, path: &Path) -> io::Result<Bytes> {
         SystemDisk.read(path)
@@ -85,11 +127,11 @@ impl DiskFile for ColdFile {
         self.file.write_at(offset, bytes)
     }
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.watched.note();
+        self.note();
         self.file.read_at(offset, into)
     }
     fn slice(&self, offset: u64, len: usize) -> io::Result<Bytes> {
-        self.watched.note();
+        self.note();
         self.file.slice(offset, len)
     }
     fn is_cached(&self, _offset: u64, _len: usize) -> bool {
@@ -132,5 +174,170 @@ async fn a_pull_from_the_disk_is_not_read_on_its_shard() {
     assert_eq!(bodies(&fixture.pull("Orders", 0, 2).await), ["three"]);
     *watched.who.lock() = None;
     assert!(watched.reads.load(Ordering::SeqCst) > 0, "read on the shard, from memory");
+    fixture.stop().await;
+}
+
+const HALF: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
+
+/// So much that what comes next lies in the second file of the log.
+async fn fill(fixture: &Fixture) {
+    let body = "x".repeat((4 << 20) - 1_000);
+    for _ in 0..2 {
+        fixture.send("Fill", &body, "").await;
+    }
+}
+
+/// The same broker again, with all that it has stored on the disk only.
+fn again(config: BrokerConfig) -> (Fixture, Watched) {
+    let disk = ColdDisk::default();
+    let watched = disk.0.clone();
+    let world = World { disk: Arc::new(disk), ..World::system() };
+    let fixture = Fixture::start_in(world, config);
+    watched.watch();
+    (fixture, watched)
+}
+
+fn pop() -> PopMessage {
+    PopMessage {
+        consumer_group: "GP".into(),
+        topic: "Orders".into(),
+        queue_id: -1,
+        max_msg_nums: 32,
+        invisible_time: 60_000,
+        poll_time: 0,
+        born_time: 0,
+        init_mode: 0,
+        expression_type: None,
+        expression: None,
+        order: None,
+        attempt_id: None,
+    }
+}
+
+fn physical(sent: &SendResponse) -> i64 {
+    i64::from_str_radix(&sent.msg_id[16..], 16).unwrap()
+}
+
+#[tokio::test]
+async fn while_a_pop_waits_for_the_disk_its_shard_serves_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    for body in ["one", "two"] {
+        fixture.send("Orders", body, "").await;
+    }
+    fill(&fixture).await;
+    fixture.stop().await;
+    let (fixture, watched) = again(config(dir.path()));
+    watched.close();
+    // The last one begins at the end, for which it must look how old the beginning is.
+    let late = PopMessage { consumer_group: "GL".into(), init_mode: 1, ..pop() };
+    let others = async {
+        fixture.send("Others", "young", "").await;
+        assert_eq!(bodies(&fixture.pull("Others", 0, 0).await), ["young"]);
+        watched.open();
+    };
+    let (first, late) = (pop().to_command(), late.to_command());
+    let (popped, late, ()) = tokio::join!(fixture.ask(first), fixture.ask(late), others);
+    for popped in [popped, late] {
+        assert_eq!(bodies(&popped), ["one", "two"], "{:?}", popped.remark);
+    }
+    assert_eq!(watched.reads(), 0, "reads on the shard");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn no_request_for_an_old_message_is_read_on_its_shard() {
+    let dir = tempfile::tempdir().unwrap();
+    let calm = || BrokerConfig { transaction_check_interval: 86_400_000, ..config(dir.path()) };
+    let fixture = Fixture::start(calm());
+    let sent: SendResponse = payload(&fixture.send("Orders", "one", "").await);
+    let half = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}GP\u{2}";
+    let half = SendMessage { sys_flag: sys_flag::TRANSACTION_PREPARED, ..header("Orders", half) };
+    let half: SendResponse = payload(&fixture.ask(half.to_command("half".into())).await);
+    fill(&fixture).await;
+    fixture.stop().await;
+
+    let (fixture, watched) = again(calm());
+    let peek = PeekMessage {
+        consumer_group: "GP".into(),
+        topic: "Orders".into(),
+        queue_id: 0,
+        max_msg_nums: 8,
+    };
+    assert_eq!(bodies(&fixture.ask(peek.to_command()).await), ["one"]);
+    let view = ViewMessage { offset: physical(&sent), topic: None };
+    assert_eq!(bodies(&fixture.ask(view.to_command()).await), ["one"]);
+    let stands = QueryConsumerOffset {
+        consumer_group: "GN".into(),
+        topic: "Orders".into(),
+        queue_id: 0,
+        set_zero_if_not_found: None,
+    };
+    assert_eq!(fixture.call(&stands).await.offset, 0);
+    let earliest = EarliestStoreTime { topic: "Orders".into(), queue_id: 0 };
+    assert!(fixture.call(&earliest).await.timestamp > 0);
+    let back = SendBack {
+        offset: physical(&sent),
+        group: "GP".into(),
+        delay_level: -1,
+        origin_msg_id: None,
+        origin_topic: None,
+        unit_mode: None,
+        max_reconsume_times: None,
+    };
+    fixture.call(&back).await;
+    assert_eq!(bodies(&fixture.pull("%DLQ%GP", 0, 0).await), ["one"]);
+    let end = EndTransaction {
+        topic: Some("Orders".into()),
+        producer_group: "GP".into(),
+        tran_state_table_offset: half.queue_offset,
+        commit_log_offset: physical(&half),
+        commit_or_rollback: verdict::COMMIT,
+        from_transaction_check: None,
+        msg_id: half.transaction_id.clone(),
+        transaction_id: half.transaction_id.clone(),
+        broker_name: None,
+    };
+    fixture.call(&end).await;
+    assert_eq!(bodies(&fixture.pull("Orders", 0, 1).await), ["half"]);
+    assert_eq!(watched.reads(), 0, "reads on the shard");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_broker_does_in_time_waits_for_the_disk_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    fixture.send("Orders", "popped", "").await;
+    let popped = fixture.ask(PopMessage { invisible_time: 1_500, ..pop() }.to_command()).await;
+    assert_eq!(bodies(&popped), ["popped"]);
+    fixture.send("Delayed", "by level", "DELAY\u{1}2\u{2}").await;
+    fixture.send("Timed", "to the moment", "TIMER_DELAY_MS\u{1}2000\u{2}").await;
+    let half = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}GP\u{2}";
+    let half = SendMessage { sys_flag: sys_flag::TRANSACTION_PREPARED, ..header("Orders", half) };
+    fixture.ask(half.to_command("half".into())).await;
+    fill(&fixture).await;
+    fixture.stop().await;
+
+    let eager = BrokerConfig {
+        transaction_timeout: 1,
+        transaction_check_interval: 20,
+        ..config(dir.path())
+    };
+    let (fixture, watched) = again(eager);
+    let comes_again = PopMessage { poll_time: 15_000, ..pop() };
+    assert_eq!(bodies(&fixture.ask(comes_again.to_command()).await), ["popped"]);
+    for (topic, body) in [("Delayed", "by level"), ("Timed", "to the moment")] {
+        let pull = crate::fixture::pull(topic, 0, 0);
+        let sys_flag = pull.sys_flag | sys_flag::pull::SUSPEND;
+        let held = rmq_remoting::protocol::pull::PullMessage { sys_flag, ..pull };
+        assert_eq!(bodies(&fixture.ask(held.to_command()).await), [body]);
+    }
+    // The half message is asked about: it is put back behind itself.
+    let halves = QueueKey::new(HALF, 0);
+    while fixture.store.offsets(&halves).end.0 < 2 {
+        fixture.world.clock.sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(watched.reads(), 0, "reads on the thread of the shard");
     fixture.stop().await;
 }

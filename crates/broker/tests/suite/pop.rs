@@ -3,8 +3,8 @@
 use rmq_message::{Timestamp, sys_flag};
 use rmq_remoting::protocol::group::SubscriptionGroupConfig;
 use rmq_remoting::protocol::pop::{
-    AckMessage, BatchAck, BatchAckMessage, ChangeInvisibleTime, Notification, PollingCount,
-    PopMessage, PopResponse,
+    AckMessage, BatchAck, BatchAckMessage, ChangeInvisibleTime, Notification, PeekMessage,
+    PollingCount, PopMessage, PopResponse,
 };
 use rmq_remoting::protocol::pull::PullMessage;
 use rmq_remoting::protocol::topic::{CreateTopics, TopicConfig};
@@ -475,4 +475,80 @@ async fn many_who_share_a_topic_get_each_message_once() {
     assert_eq!(got, (0..100).collect::<Vec<_>>());
     tasks.stop(&*fixture.world.clock, crate::fixture::WAIT).await;
     std::sync::Arc::into_inner(fixture).unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn higher_priorities_are_popped_first_and_the_others_in_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    let topic = TopicConfig {
+        topic_name: TOPIC.into(),
+        read_queue_nums: 4,
+        write_queue_nums: 4,
+        attributes: [("+message.type".into(), "PRIORITY".into())].into(),
+        ..TopicConfig::default()
+    };
+    fixture.call(&CreateTopics { topic_config_list: vec![topic] }).await;
+    for (body, priority) in [("a", "0"), ("b", "2"), ("c", "9"), ("d", "1"), ("e", "9")] {
+        let sent = format!("_SYS_MSG_PRIORITY_\u{1}{priority}\u{2}");
+        let sent = fixture.send(TOPIC, body, &sent).await;
+        let queue = priority.parse::<i32>().unwrap().min(3).to_string();
+        assert_eq!(sent.fields.get("queueId"), Some(queue.as_str()));
+    }
+    // One that has to be in order keeps its queue and loses its priority.
+    let both = "_SYS_MSG_PRIORITY_\u{1}3\u{2}__SHARDINGKEY\u{1}k\u{2}";
+    assert_eq!(fixture.send(TOPIC, "f", both).await.fields.get("queueId"), Some("0"));
+    let one = PopMessage { max_msg_nums: 1, ..pop() };
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        let answer = found(&fixture, &one).await;
+        order.extend(seen(&answer.body).into_iter().map(|message| message.body));
+    }
+    assert_eq!(order, ["c", "e", "b", "d", "a", "f"]);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn who_peeks_sees_what_a_pop_would_take_and_takes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    for body in ["a", "b", "c"] {
+        fixture.send(TOPIC, body, "").await;
+    }
+    let peek = PeekMessage {
+        consumer_group: GROUP.into(),
+        topic: TOPIC.into(),
+        queue_id: -1,
+        max_msg_nums: 2,
+    };
+    for _ in 0..2 {
+        let answer = fixture.ask(peek.to_command()).await;
+        assert_eq!((answer.code, answer.remark.as_deref()), (0, Some("FOUND")));
+        assert_eq!(bodies(&answer), ["a", "b"]);
+        let response: PopResponse = payload(&answer);
+        assert_eq!((response.rest_num, response.pop_time, response.invisible_time), (3, 0, 0));
+    }
+    assert_eq!(bodies(&found(&fixture, &pop()).await), ["a", "b", "c"]);
+    let answer = fixture.ask(peek.to_command()).await;
+    assert_eq!(answer.code, response_code::PULL_NOT_FOUND);
+    assert_eq!(answer.remark.as_deref(), Some("NO_MESSAGE_IN_QUEUE"));
+    let nowhere = PeekMessage { topic: "Nowhere".into(), ..peek.clone() };
+    let refused = fixture.ask(nowhere.to_command()).await;
+    assert_eq!(refused.code, response_code::TOPIC_NOT_EXIST);
+    assert_eq!(payload::<PopResponse>(&refused).rest_num, 0);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_pop_passes_long_stretches_that_nobody_wants_without_another_arrival() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    for number in 0..2_000 {
+        fixture.send(TOPIC, &number.to_string(), "TAGS\u{1}A\u{2}").await;
+    }
+    fixture.send(TOPIC, "wanted", "TAGS\u{1}B\u{2}").await;
+    let filtered =
+        PopMessage { expression: Some("B".into()), expression_type: Some("TAG".into()), ..held() };
+    assert_eq!(bodies(&found(&fixture, &filtered).await), ["wanted"]);
+    fixture.stop().await;
 }

@@ -55,6 +55,19 @@ header! {
         order_count_info: Option<CompactString> = "orderCountInfo",
     }
 
+    /// Looks at what there is to take (200052); codes 0, 19. Answered as a pop.
+    #[doc(alias = "PeekMessageRequestHeader")]
+    pub struct PeekMessage {
+        /// Group.
+        consumer_group: CompactString = "consumerGroup",
+        /// Topic.
+        topic: CompactString = "topic",
+        /// Queue; −1 for any.
+        queue_id: i32 = "queueId",
+        /// Most messages wanted.
+        max_msg_nums: i32 = "maxMsgNums",
+    }
+
     /// Acknowledges one message (200051).
     #[doc(alias = "AckMessageRequestHeader")]
     pub struct AckMessage {
@@ -217,6 +230,7 @@ conversation! {
     PollingCount = POLLING_INFO => PollingCountResponse;
     BatchAckMessage = BATCH_ACK_MESSAGE => ();
     PopMessage = POP_MESSAGE => (PopResponse, Bytes);
+    PeekMessage = PEEK_MESSAGE => (PopResponse, Bytes);
     AckMessage = ACK_MESSAGE => ();
     ChangeInvisibleTime = CHANGE_MESSAGE_INVISIBLETIME => ChangeInvisibleTimeResponse;
     Notification = NOTIFICATION => NotificationResponse;

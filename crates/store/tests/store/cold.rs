@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rmq_message::QueueOffset;
+use rmq_message::{PhysicalOffset, QueueOffset};
 use rmq_store::{AdmitAll, Config, MessageStore, QueueKey, ReadError, ReadOutcome, ReadRequest};
 
 use crate::memory_disk::MemoryDisk;
@@ -40,10 +40,14 @@ async fn a_read_that_would_wait_for_the_disk_is_refused_before_it_does() {
     opened.stop().await;
     let opened = open(disk.clone(), quiet()).unwrap();
     assert_eq!(read_cached(&opened, 0).unwrap().count, 32, "it is in memory");
+    let first_len = opened.store.message_at_cached(PhysicalOffset(0)).unwrap().len();
     disk.cool();
     let before = disk.reads();
     assert!(matches!(read_cached(&opened, 0), Err(ReadError::Cold)));
+    let first = opened.store.message_at_cached(PhysicalOffset(0));
+    assert!(matches!(first, Err(ReadError::Cold)));
     assert_eq!(disk.reads(), before, "nothing was read");
+    assert_eq!(opened.store.message_at(PhysicalOffset(0)).unwrap().len(), first_len);
     let outcome = opened.read(&queue(), 0, 32);
     assert_eq!(views(&outcome.records).len(), 32);
     opened.stop().await;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rmq_message::{CompactString, PhysicalOffset, Timestamp};
 use rmq_remoting::protocol::pop::{PopMessage, PopResponse};
 use rmq_remoting::{Body, Payload, Response};
+use rmq_store::{QueueKey, ReadOutcome};
 
 use crate::pop::cursor::Unsettled;
 use crate::pop::receipt::{Kind, Receipt};
@@ -28,6 +29,31 @@ pub(super) struct Batch {
     end: Option<PhysicalOffset>,
     unsettled: Vec<Unsettled>,
     free_at: Option<i64>,
+    sight: Sight,
+}
+
+/// What is known of the queues beyond what is in memory.
+#[derive(Default)]
+struct Sight {
+    ahead: Option<Ahead>,
+    cold: Option<Wanted>,
+    passed: bool,
+}
+
+/// A read of a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) queue: QueueKey,
+    pub(super) from: i64,
+    pub(super) count_max: usize,
+    /// Whether the group's filter chooses; else everything is wanted.
+    pub(super) filtered: bool,
+}
+
+/// What was read from the disk for the pop that comes.
+pub(super) struct Ahead {
+    pub(super) wanted: Wanted,
+    pub(super) outcome: ReadOutcome,
 }
 
 /// Messages of one queue.
@@ -45,6 +71,7 @@ impl Batch {
         broker: &CompactString,
         revive_queue: i32,
         now: Timestamp,
+        ahead: Option<Ahead>,
     ) -> Self {
         Self {
             wanted: usize::try_from(header.max_msg_nums).unwrap_or(1).max(1),
@@ -61,6 +88,7 @@ impl Batch {
             end: None,
             unsettled: Vec::new(),
             free_at: None,
+            sight: Sight { ahead, ..Sight::default() },
         }
     }
 
@@ -68,8 +96,11 @@ impl Batch {
         self.count == 0
     }
 
-    /// How many messages it still takes.
+    /// How many messages it still takes; none behind a queue that must be read from the disk first.
     pub(super) fn room(&self) -> usize {
+        if self.sight.cold.is_some() {
+            return 0;
+        }
         self.wanted.saturating_sub(self.count)
     }
 
@@ -106,6 +137,34 @@ impl Batch {
     /// So many are left behind.
     pub(super) fn leave(&mut self, count: i64) {
         self.rest = self.rest.saturating_add(count.max(0));
+    }
+
+    /// The outcome of that read, if it was made ahead.
+    pub(super) fn seen(&mut self, wanted: &Wanted) -> Option<ReadOutcome> {
+        let ahead = self.sight.ahead.take_if(|ahead| ahead.wanted == *wanted)?;
+        Some(ahead.outcome)
+    }
+
+    /// A queue must be read from the disk. Whoever has messages goes without it.
+    pub(super) fn cold(&mut self, wanted: Wanted) {
+        if self.is_empty() {
+            self.sight.cold.get_or_insert(wanted);
+        }
+    }
+
+    /// What must be read before there can be more.
+    pub(super) fn take_cold(&mut self) -> Option<Wanted> {
+        self.sight.cold.take()
+    }
+
+    /// Messages that the group does not want were left behind; others may follow.
+    pub(super) fn pass(&mut self) {
+        self.sight.passed = true;
+    }
+
+    /// Whether another look may find what this one has not come to.
+    pub(super) fn may_find_more(&self) -> bool {
+        self.is_empty() && (self.sight.passed || self.sight.cold.is_some())
     }
 
     /// A queue is blocked until then, ms since 1970.

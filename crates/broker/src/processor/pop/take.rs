@@ -4,9 +4,11 @@ use bytes::{Buf, Bytes};
 use rmq_message::record::{self, NewRecord, Placement, RecordView};
 use rmq_message::{PhysicalOffset, QueueOffset, Timestamp, property};
 use rmq_remoting::protocol::pop::PopMessage;
-use rmq_store::{AdmitAll, QueueKey, ReadOutcome, ReadRequest, ReadStatus};
+use rmq_store::{
+    AdmitAll, MessageFilter, QueueKey, ReadError, ReadOutcome, ReadRequest, ReadStatus,
+};
 
-use super::batch::{Batch, Found};
+use super::batch::{Batch, Found, Wanted};
 use super::{Admitted, PopRequests};
 use crate::offset_table::{Backward, Place};
 use crate::pop::check_point::CheckPoint;
@@ -20,6 +22,14 @@ const BYTES_MAX: usize = 4 << 20;
 /// Where a new group begins: at the beginning.
 const FROM_MIN: i32 = 0;
 
+impl Wanted {
+    pub(super) fn request(&self) -> ReadRequest<'_> {
+        let Self { queue, count_max, .. } = self;
+        let offset = QueueOffset(self.from);
+        ReadRequest { queue, offset, count_max: *count_max, bytes_max: BYTES_MAX }
+    }
+}
+
 impl PopRequests {
     /// Takes what there is room for. A queue that cannot be read gives nothing.
     pub(super) fn take(
@@ -32,7 +42,7 @@ impl PopRequests {
         let place =
             Place { group: &header.consumer_group, topic: &queue.topic, queue_id: queue.queue_id };
         self.cursors.at(place, |mut turn| {
-            let from = self.start(place, header.init_mode, &mut turn);
+            let Some(from) = self.start(place, header.init_mode, &mut turn, batch) else { return };
             let ordered = header.order == Some(true);
             if ordered {
                 let attempt = header.attempt_id.as_deref();
@@ -43,8 +53,7 @@ impl PopRequests {
             if batch.room() == 0 {
                 return batch.leave(self.store.offsets(queue).end.0.saturating_sub(from));
             }
-            let Some((from, outcome)) = self.look(admitted, queue, place, from, batch.room())
-            else {
+            let Some((from, outcome)) = self.look(admitted, queue, place, from, batch) else {
                 return;
             };
             batch.leave(outcome.max_offset - outcome.next_offset);
@@ -57,51 +66,72 @@ impl PopRequests {
                 }
             } else if outcome.next_offset.0 > from {
                 // Nobody of this group wants what lies between.
+                batch.pass();
                 turn.pass(outcome.next_offset.0, now);
             }
         });
     }
 
-    /// Where the group goes on in the queue.
-    fn start(&self, place: Place<'_>, init_mode: i32, turn: &mut Turn<'_>) -> i64 {
+    /// Where the group goes on in the queue; `None` when that cannot be told without the disk.
+    fn start(
+        &self,
+        place: Place<'_>,
+        init_mode: i32,
+        turn: &mut Turn<'_>,
+        batch: &mut Batch,
+    ) -> Option<i64> {
         let now = Timestamp::from(self.clock.wall());
         if let Some(reset) = self.offsets.take_reset(place) {
             turn.restart();
             self.orders.clear(place);
-            return reset;
+            return Some(reset);
         }
         if let Some(committed) = self.offsets.committed(place) {
-            return turn.ahead().map_or(committed, |ahead| ahead.max(committed));
+            return Some(turn.ahead().map_or(committed, |ahead| ahead.max(committed)));
         }
+        let start = self.first(place, init_mode, batch)?;
         turn.restart();
-        let start = self.first(place, init_mode);
         self.offsets.commit(place, start, Backward::Ignored, now);
-        start
+        Some(start)
     }
 
     /// Where a new group begins.
-    fn first(&self, place: Place<'_>, init_mode: i32) -> i64 {
+    fn first(&self, place: Place<'_>, init_mode: i32, batch: &mut Batch) -> Option<i64> {
         let queue = QueueKey::new(place.topic, place.queue_id);
         let range = self.store.offsets(&queue);
         if init_mode == FROM_MIN || Kind::of(place.topic) != Kind::Normal {
-            return range.start.0;
+            return Some(range.start.0);
         }
         if range.start <= QueueOffset::ZERO {
-            let first = ReadRequest {
-                queue: &queue,
-                offset: QueueOffset::ZERO,
-                count_max: 1,
-                bytes_max: 1,
-            };
-            let young = self.store.read(&first, &AdmitAll);
-            let young = young.is_ok_and(|outcome| {
-                outcome.status == ReadStatus::Found && !outcome.suggest_replica
-            });
-            if young {
-                return 0;
+            let first = Wanted { queue, from: 0, count_max: 1, filtered: false };
+            match self.read(&first, &AdmitAll, batch) {
+                Ok(outcome) => {
+                    if outcome.status == ReadStatus::Found && !outcome.suggest_replica {
+                        return Some(0);
+                    }
+                }
+                Err(ReadError::Cold) => {
+                    batch.cold(first);
+                    return None;
+                }
+                // What cannot be read is old.
+                Err(_) => {}
             }
         }
-        range.end.0.saturating_sub(1).max(0)
+        Some(range.end.0.saturating_sub(1).max(0))
+    }
+
+    /// Reads what is in memory, or was read ahead.
+    fn read(
+        &self,
+        wanted: &Wanted,
+        filter: &dyn MessageFilter,
+        batch: &mut Batch,
+    ) -> Result<ReadOutcome, ReadError> {
+        match batch.seen(wanted) {
+            Some(outcome) => Ok(outcome),
+            None => self.store.read_cached(&wanted.request(), filter),
+        }
     }
 
     /// Looks at the queue; once more from where it really is, if the group stands outside of it.
@@ -111,13 +141,24 @@ impl PopRequests {
         queue: &QueueKey,
         place: Place<'_>,
         from: i64,
-        count_max: usize,
+        batch: &mut Batch,
     ) -> Option<(i64, ReadOutcome)> {
-        let read = |offset| {
-            let offset = QueueOffset(offset);
-            let request = ReadRequest { queue, offset, count_max, bytes_max: BYTES_MAX };
-            let outcome = self.store.read(&request, &admitted.filter);
-            outcome.map_err(|error| tracing::warn!(%queue, %error, "a queue cannot be popped")).ok()
+        let mut read = |from| {
+            let (queue, count_max) = (queue.clone(), batch.room());
+            let wanted = Wanted { queue, from, count_max, filtered: true };
+            match self.read(&wanted, &admitted.filter, batch) {
+                Ok(outcome) => Some(outcome),
+                Err(ReadError::Cold) => {
+                    let end = self.store.offsets(&wanted.queue).end;
+                    batch.leave(end.0.saturating_sub(from));
+                    batch.cold(wanted);
+                    None
+                }
+                Err(error) => {
+                    tracing::warn!(queue = %wanted.queue, %error, "a queue cannot be popped");
+                    None
+                }
+            }
         };
         let outcome = read(from)?;
         match outcome.status {

@@ -21,6 +21,10 @@ pub(super) struct Scan<'a> {
     pub(super) takes_back: bool,
     /// The sender does not wait for the flush.
     pub(super) no_wait: bool,
+    /// As the sender wrote it, whatever else the message is.
+    pub(super) priority: Option<i32>,
+    /// It is delayed, or in order with others of its sharding key: then it has no priority.
+    is_special: bool,
     /// There is something that the broker leaves out in any case.
     strip: bool,
 }
@@ -38,6 +42,8 @@ pub(super) struct Edits<'a> {
     pub(super) transaction_id: Option<&'a str>,
     /// The tick in which it waits.
     pub(super) tick: Option<i64>,
+    /// The message has a priority that counts for nothing.
+    pub(super) no_priority: bool,
 }
 
 /// What the broker adds to every message.
@@ -66,6 +72,7 @@ impl<'a> Scan<'a> {
                 property::TAGS => scan.tags = Some(value),
                 property::UNIQ_KEY => scan.unique_id = Some(value),
                 property::DELAY => {
+                    scan.is_special = true;
                     scan.delay =
                         value.parse().map_err(|_| PropertyError { name: property::DELAY })?;
                 }
@@ -75,9 +82,10 @@ impl<'a> Scan<'a> {
                 }
                 property::TIMER_DEL_UNIQKEY => scan.takes_back = true,
                 property::TIMER_OUT_MS => has_waited = true,
-                name => {
-                    scan.strip |= !scan.wish.take(name, value) && is_brokers(name);
-                }
+                property::SHARDING_KEY => scan.is_special = true,
+                property::PRIORITY => scan.priority = value.parse().ok(),
+                name if scan.wish.take(name, value) => scan.is_special = true,
+                name => scan.strip |= is_brokers(name),
             }
         }
         if has_waited {
@@ -85,7 +93,23 @@ impl<'a> Scan<'a> {
         }
         Ok(scan)
     }
+
+    /// The queue that a priority stands for, of so many; `Err` when the message is of a kind that
+    /// has none, and the property must go.
+    pub(super) fn priority_queue(&self, queues: i32) -> Result<Option<i32>, NoPriority> {
+        let Some(priority) = self.priority.filter(|priority| *priority >= 0) else {
+            return Ok(None);
+        };
+        if self.transaction || self.is_special {
+            return Err(NoPriority);
+        }
+        Ok(Some(priority.min(queues.saturating_sub(1)).max(0)))
+    }
 }
+
+/// A message of another kind has no priority.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoPriority;
 
 /// Name and value, unless readers drop them.
 fn pair(segment: &str) -> Option<(&str, &str)> {
@@ -113,7 +137,7 @@ pub(super) fn rewrite(
     marks: &Marks<'_>,
     out: &mut SmallVec<[u8; 512]>,
 ) {
-    if !scan.strip && edits.delay.is_none() && edits.real.is_none() {
+    if !scan.strip && edits.delay.is_none() && edits.real.is_none() && !edits.no_priority {
         out.extend_from_slice(text.as_bytes());
         if text.as_bytes().last().is_some_and(|last| *last != PROPERTY_SEPARATOR) {
             out.push(PROPERTY_SEPARATOR);
@@ -160,6 +184,7 @@ fn is_replaced(name: &str, edits: &Edits<'_>) -> bool {
         | property::TRANSACTION_CHECK_TIMES
         | property::TRANSACTION_PREPARED_QUEUE_OFFSET => edits.transaction_id.is_some(),
         property::REAL_TOPIC | property::REAL_QUEUE_ID => edits.real.is_some(),
+        property::PRIORITY => edits.no_priority,
         // A delay level counts more, and says so.
         property::TIMER_DELAY_MS | property::TIMER_DELAY_SEC | property::TIMER_DELIVER_MS => {
             edits.real.is_some() && edits.tick.is_none()
@@ -213,6 +238,24 @@ mod tests {
         }
         assert_eq!(properties.get("TIMER_DELAY_MS"), None);
         assert!(Scan::of("DELAY\u{1}soon\u{2}").is_err());
+    }
+
+    #[test]
+    fn a_priority_is_a_queue_unless_the_message_is_of_another_kind() {
+        let queue = |text: &str| Scan::of(text).unwrap().priority_queue(4);
+        assert_eq!(queue("_SYS_MSG_PRIORITY_\u{1}2\u{2}"), Ok(Some(2)));
+        assert_eq!(queue("_SYS_MSG_PRIORITY_\u{1}900\u{2}"), Ok(Some(3)));
+        for none in ["", "_SYS_MSG_PRIORITY_\u{1}-1\u{2}", "_SYS_MSG_PRIORITY_\u{1}high\u{2}"] {
+            assert_eq!(queue(none), Ok(None), "{none}");
+        }
+        for other in
+            ["DELAY\u{1}0", "TIMER_DELAY_SEC\u{1}1", "__SHARDINGKEY\u{1}k", "TRAN_MSG\u{1}true"]
+        {
+            let text = format!("_SYS_MSG_PRIORITY_\u{1}2\u{2}{other}\u{2}");
+            assert_eq!(queue(&text), Err(NoPriority), "{other}");
+            let without = Edits { no_priority: true, ..Edits::default() };
+            assert!(!rewritten(&text, &without).contains("PRIORITY"));
+        }
     }
 
     proptest! {

@@ -1,4 +1,5 @@
-//! Attributes of topics: which there are, what they may say, and how a request changes them.
+//! Attributes of topics and groups: which there are, what they may say, and how a request changes
+//! them.
 //!
 //! The texts of the errors are those of Apache RocketMQ 5.5.0.
 
@@ -6,6 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rmq_message::CompactString;
 use thiserror::Error;
+
+/// What the messages of a topic are.
+pub(crate) const MESSAGE_TYPE: &str = "message.type";
+/// Percent of a group's pops that take the queues of a `PRIORITY` topic strictly one after the other.
+pub(crate) const PRIORITY_FACTOR: &str = "priority.factor";
 
 type Attributes = BTreeMap<CompactString, CompactString>;
 
@@ -34,6 +40,8 @@ pub(crate) enum AttributeError {
     NotInSet { set: &'static str },
     #[error("value is not in range({min}, {max})")]
     NotInRange { min: i64, max: i64 },
+    #[error("boolean attribute format is wrong.")]
+    NotBool,
     /// Not Apache's: a kind of queue or cleaning that this store does not have.
     #[error("{key}={value} is not supported by this broker")]
     NotBuilt { key: CompactString, value: CompactString },
@@ -51,15 +59,19 @@ enum Kind {
         min: i64,
         max: i64,
     },
+    Bool,
+    Text,
 }
 
-struct Attribute {
+/// One of them.
+pub(crate) struct Attribute {
     name: &'static str,
     changeable: bool,
     kind: Kind,
 }
 
-const KNOWN: [Attribute; 5] = [
+/// Those of topics.
+pub(crate) static OF_TOPICS: [Attribute; 5] = [
     Attribute {
         name: "queue.type",
         changeable: false,
@@ -79,7 +91,7 @@ const KNOWN: [Attribute; 5] = [
         },
     },
     Attribute {
-        name: "message.type",
+        name: MESSAGE_TYPE,
         changeable: true,
         kind: Kind::Words {
             listed: "UNSPECIFIED, MIXED, TRANSACTION, PRIORITY, FIFO, DELAY, LITE, NORMAL",
@@ -108,6 +120,25 @@ const KNOWN: [Attribute; 5] = [
     },
 ];
 
+/// Those of groups.
+pub(crate) static OF_GROUPS: [Attribute; 8] = [
+    group(PRIORITY_FACTOR, Kind::Range { min: 0, max: 100 }),
+    group("lite.bind.topic", Kind::Text),
+    group(
+        "lite.sub.model",
+        Kind::Words { listed: "Shared, Exclusive", built: &["Shared", "Exclusive"], other: &[] },
+    ),
+    group("lite.sub.reset.offset.exclusive", Kind::Bool),
+    group("lite.sub.reset.offset.unsubscribe", Kind::Bool),
+    group("lite.sub.client.quota", Kind::Range { min: -1, max: i64::MAX }),
+    group("lite.sub.client.max.event.cnt", Kind::Range { min: 10, max: i64::MAX }),
+    group("lite.sub.wildcard", Kind::Text),
+];
+
+const fn group(name: &'static str, kind: Kind) -> Attribute {
+    Attribute { name, changeable: true, kind }
+}
+
 /// Reads `+name=value,-name`. Keys keep their sign.
 pub(crate) fn parse(text: &str) -> Result<Attributes, AttributeError> {
     let mut changes = Attributes::new();
@@ -131,8 +162,9 @@ pub(crate) fn parse(text: &str) -> Result<Attributes, AttributeError> {
     Ok(changes)
 }
 
-/// The attributes after a change; `current` is `None` for a topic that is being made.
-pub(super) fn apply(
+/// The attributes after a change; `current` is `None` for something that is being made.
+pub(crate) fn apply(
+    known: &[Attribute],
     current: Option<&Attributes>,
     changes: &Attributes,
 ) -> Result<Attributes, AttributeError> {
@@ -151,7 +183,7 @@ pub(super) fn apply(
         }
         match (sign, current) {
             (Some('+'), _) => {
-                let attribute = known(name)?;
+                let attribute = named(known, name)?;
                 if current.is_some() && !attribute.changeable {
                     return Err(AttributeError::Unchangeable { key: key() });
                 }
@@ -163,7 +195,7 @@ pub(super) fn apply(
                 if !current.contains_key(name) {
                     return Err(AttributeError::Nonexistent { key: key() });
                 }
-                if !known(name)?.changeable {
+                if !named(known, name)?.changeable {
                     return Err(AttributeError::Unchangeable { key: key() });
                 }
                 result.remove(name);
@@ -174,8 +206,8 @@ pub(super) fn apply(
     Ok(result)
 }
 
-fn known(name: &str) -> Result<&'static Attribute, AttributeError> {
-    KNOWN
+fn named<'a>(known: &'a [Attribute], name: &str) -> Result<&'a Attribute, AttributeError> {
+    known
         .iter()
         .find(|attribute| attribute.name == name)
         .ok_or_else(|| AttributeError::Unsupported { key: name.into() })
@@ -193,6 +225,11 @@ impl Attribute {
                 Ok(number) if (min..=max).contains(&number) => Ok(()),
                 _ => Err(AttributeError::NotInRange { min, max }),
             },
+            Kind::Bool if ["true", "false"].iter().any(|word| value.eq_ignore_ascii_case(word)) => {
+                Ok(())
+            }
+            Kind::Bool => Err(AttributeError::NotBool),
+            Kind::Text => Ok(()),
         }
     }
 }
@@ -202,9 +239,9 @@ mod tests {
     use super::*;
 
     fn changed(current: Option<&str>, text: &str) -> Result<Attributes, String> {
-        let current = current.map(|text| apply(None, &parse(text).unwrap()).unwrap());
+        let current = current.map(|text| apply(&OF_TOPICS, None, &parse(text).unwrap()).unwrap());
         parse(text)
-            .and_then(|changes| apply(current.as_ref(), &changes))
+            .and_then(|changes| apply(&OF_TOPICS, current.as_ref(), &changes))
             .map_err(|error| error.to_string())
     }
 
@@ -248,6 +285,24 @@ mod tests {
     fn what_the_store_cannot_do_is_refused() {
         for text in ["+queue.type=BatchCQ", "+cleanup.policy=COMPACTION"] {
             assert!(changed(None, text).unwrap_err().ends_with("not supported by this broker"));
+        }
+    }
+
+    #[test]
+    fn groups_have_attributes_of_their_own() {
+        let changed = |text| {
+            let changes = parse(text).unwrap();
+            apply(&OF_GROUPS, None, &changes).map_err(|error| error.to_string())
+        };
+        let made = changed("+priority.factor=0,+lite.sub.wildcard=x").unwrap();
+        assert_eq!(made.get(PRIORITY_FACTOR).map(CompactString::as_str), Some("0"));
+        for (text, why) in [
+            ("+priority.factor=101", "value is not in range(0, 100)"),
+            ("+message.type=FIFO", "unsupported key: message.type"),
+            ("+lite.sub.model=Own", "value is not in set: [Shared, Exclusive]"),
+            ("+lite.sub.reset.offset.exclusive=1", "boolean attribute format is wrong."),
+        ] {
+            assert_eq!(changed(text), Err(why.to_owned()), "{text}");
         }
     }
 }
