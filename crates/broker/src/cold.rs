@@ -15,6 +15,7 @@ use rmq_store::{AdmitAll, MessageStore, QueueKey, ReadError, ReadOutcome, ReadRe
 use tokio::sync::Semaphore;
 
 use crate::limits;
+use crate::reply;
 
 /// The way to the disk.
 pub(crate) struct ColdReads {
@@ -75,11 +76,16 @@ impl ColdReads {
             Err(ReadError::Cold) => {
                 let this = Arc::clone(self);
                 Reply::Later(Box::pin(async move {
-                    match then(this.message_at(at).await) {
+                    let response = match then(this.message_at(at).await) {
                         Reply::Now(response) => response,
-                        Reply::Later(response) => response.await,
+                        Reply::Later(response) => return response.await,
                         // Nobody is told.
                         Reply::None => Response::ok(),
+                    };
+                    // No turn ends here that would make visible what was staged.
+                    match this.store.settle() {
+                        Ok(()) => response,
+                        Err(error) => reply::failed(error),
                     }
                 }))
             }

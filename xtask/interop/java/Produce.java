@@ -72,6 +72,9 @@ public final class Produce {
             String[] pair = options.need("property").split("=", 2);
             message.putUserProperty(pair[0], pair[1]);
         }
+        if (options.on("priorities")) {
+            message.setPriority(i % options.number("priorities", 1));
+        }
         if (options.on("delay-level")) {
             message.setDelayTimeLevel(options.number("delay-level", 0));
         }

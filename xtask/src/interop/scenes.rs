@@ -238,6 +238,11 @@ pub(super) const SCENES: &[Scene] = &[
     ),
     long("pop-order", "message groups in order through Apache's proxy", pop::in_order),
     long(
+        "pop-priority",
+        "Java's messages with priorities, popped through Apache's proxy: higher ones first",
+        pop::by_priority,
+    ),
+    long(
         "pop-kill",
         "our broker is killed while messages are popped through Apache's proxy; nothing is lost",
         pop::killed,

@@ -255,7 +255,8 @@ impl PopRequests {
     ) -> Result<Batch, Response> {
         let (mut chance, mut ahead) = (self.entropy.below(100), None);
         loop {
-            let read_before = ahead.is_some();
+            // Where a new group begins is told by reads that bring no messages yet.
+            let read_before = ahead.as_ref().is_some_and(|ahead: &Ahead| ahead.wanted.filtered);
             let mut batch = self.attempt(peer, header, chance, ahead.take())?;
             let is_late = self.clock.monotonic() >= deadline;
             match batch.take_cold() {

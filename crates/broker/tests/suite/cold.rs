@@ -177,12 +177,12 @@ async fn a_pull_from_the_disk_is_not_read_on_its_shard() {
     fixture.stop().await;
 }
 
-const HALF: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
+const GIVEN_UP: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 
 /// So much that what comes next lies in the second file of the log.
 async fn fill(fixture: &Fixture) {
     let body = "x".repeat((4 << 20) - 1_000);
-    for _ in 0..2 {
+    for _ in 0..3 {
         fixture.send("Fill", &body, "").await;
     }
 }
@@ -333,9 +333,9 @@ async fn what_the_broker_does_in_time_waits_for_the_disk_elsewhere() {
         let held = rmq_remoting::protocol::pull::PullMessage { sys_flag, ..pull };
         assert_eq!(bodies(&fixture.ask(held.to_command()).await), [body]);
     }
-    // The half message is asked about: it is put back behind itself.
-    let halves = QueueKey::new(HALF, 0);
-    while fixture.store.offsets(&halves).end.0 < 2 {
+    // The half message claims to be very old, so it is given up.
+    let given_up = QueueKey::new(GIVEN_UP, 0);
+    while fixture.store.offsets(&given_up).end.0 < 1 {
         fixture.world.clock.sleep(std::time::Duration::from_millis(5)).await;
     }
     assert_eq!(watched.reads(), 0, "reads on the thread of the shard");
