@@ -104,7 +104,7 @@ pub(super) fn by_priority(stage: &mut Stage<'_>) -> Result<()> {
     let number = |body: &str| body.rsplit('-').next().and_then(|text| text.parse::<i32>().ok());
     for one in &sent {
         let wanted = number(&one.body).map(|number| number % PRIORITIES);
-        ensure!(wanted == Some(one.queue), "{} lies in queue {}", one.body, one.queue);
+        ensure!(wanted == Some(one.place.0), "{} lies at {:?}", one.body, one.place);
     }
     let proxy = stage.proxy(cluster.address())?;
     let wants = Wants::new("by_priority", TOPIC).with(&["--simple"]);
