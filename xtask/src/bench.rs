@@ -23,6 +23,9 @@ enum Measured {
     Store,
     Remoting,
     Consumer,
+    Broker,
+    Filter,
+    Server,
 }
 
 impl Measured {
@@ -31,6 +34,9 @@ impl Measured {
             Self::Store => "rmq-store",
             Self::Remoting => "rmq-remoting",
             Self::Consumer => "rmq-client-push",
+            Self::Broker => "rmq-broker",
+            Self::Filter => "rmq-filter",
+            Self::Server => "rmq-server",
         }
     }
 }
