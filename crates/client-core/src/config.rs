@@ -92,6 +92,9 @@ pub struct ClientConfig {
     /// Topic of traces; none: `RMQ_SYS_TRACE_TOPIC`.
     #[doc(alias = "customizedTraceTopic")]
     pub trace_topic: Option<String>,
+    /// Whose servers these are, which decides where traces go and how they look.
+    #[doc(alias = "setAccessChannel")]
+    pub access_channel: AccessChannel,
     /// Longest body after decompression, in bytes. A longer one is delivered as it is stored.
     pub body_len_max: usize,
     /// Directory of offset files of broadcasting consumers; none: `~/.rocketmq_offsets`.
@@ -126,11 +129,23 @@ impl Default for ClientConfig {
             vip_channel_enabled: false,
             enable_trace: false,
             trace_topic: None,
+            access_channel: AccessChannel::Local,
             body_len_max: 16 << 20,
             local_offset_store_dir: None,
             tls: ClientTls::default(),
         }
     }
+}
+
+/// Whose servers a client is connected to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum AccessChannel {
+    /// One's own.
+    #[default]
+    Local,
+    /// Those of a cloud, which keeps traces by region.
+    Cloud,
 }
 
 /// Longest silence after which brokers surely still know a client.
@@ -249,9 +264,11 @@ mod tests {
     #[test]
     fn keys_are_those_of_java_and_unknown_ones_are_refused() {
         let config: ClientConfig = serde_json::from_str(
-            r#"{"namesrvAddr":"a:1; b:2;","clientIP":"10.0.0.7","heartbeatBrokerInterval":15000}"#,
+            r#"{"namesrvAddr":"a:1; b:2;","clientIP":"10.0.0.7","heartbeatBrokerInterval":15000,
+                "accessChannel":"CLOUD"}"#,
         )
         .unwrap();
+        assert_eq!(config.access_channel, AccessChannel::Cloud);
         assert_eq!(config.namesrv, ["a:1", "b:2"]);
         assert_eq!(config.heartbeat_interval, Duration::from_secs(15));
         let text = serde_json::to_string(&config).unwrap();

@@ -46,7 +46,7 @@ pub use broker_client::{
     SendBackCall, SendCall, SendReceipt, SendStatus,
 };
 pub use check_back::{CheckBack, TransactionQuestion};
-pub use config::ClientConfig;
+pub use config::{AccessChannel, ClientConfig};
 pub use error::{ClientError, ErrorKind, FAQ_SUFFIX, GroupKind};
 pub use hook::RequestHook;
 pub use instance::ClientInstance;

@@ -1,5 +1,6 @@
 //! Traces of messages, as the tools of Apache RocketMQ read them: lines of fields in messages to
-//! `RMQ_SYS_TRACE_TOPIC` (5.5.0, `TraceDataEncoder`).
+//! `RMQ_SYS_TRACE_TOPIC` (5.5.0, `TraceDataEncoder`). Those for a cloud go to a topic of their region,
+//! and `SubAfter` ends there with an empty field instead of time and group.
 //!
 //! ```text
 //! SubBefore  time region group request-id message-id retries keys
@@ -9,6 +10,7 @@
 //! Fields end with U+0001, lines with U+0002. A trace is worth less than the messages that it is
 //! about: what does not fit into the queue, or cannot be sent, is dropped and counted.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +21,7 @@ use rmq_runtime::{ClockExt, OnFailure};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::broker_client::SendCall;
-use crate::{ClientError, ClientInstance};
+use crate::{AccessChannel, ClientError, ClientInstance};
 
 /// Traces that wait to be sent.
 const WAITING_MAX: usize = 2048;
@@ -33,6 +35,44 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 const FIELD_END: char = '\u{1}';
 const LINE_END: char = '\u{2}';
+
+/// How the topics of a cloud's traces begin; the region follows.
+const REGION_TOPIC: &str = "rmq_sys_TRACE_DATA_";
+
+/// Where traces go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// All to one topic.
+    Topic(CompactString),
+    /// Each to the topic of its region.
+    Region,
+}
+
+impl Destination {
+    /// What a client's settings say; `topic` is that of one's own servers.
+    pub fn new(channel: AccessChannel, topic: &str) -> Self {
+        match channel {
+            AccessChannel::Local => Self::Topic(topic.into()),
+            AccessChannel::Cloud => Self::Region,
+        }
+    }
+
+    /// The topic of traces from a region.
+    pub fn topic(&self, region: &str) -> CompactString {
+        match self {
+            Self::Topic(topic) => topic.clone(),
+            Self::Region => format!("{REGION_TOPIC}{region}").into(),
+        }
+    }
+
+    /// Whether a topic holds traces, which are not traced themselves.
+    pub fn holds(&self, topic: &str) -> bool {
+        match self {
+            Self::Topic(own) => own == topic,
+            Self::Region => topic.starts_with(REGION_TOPIC),
+        }
+    }
+}
 
 /// What a trace says of one message.
 #[doc(alias = "TraceBean")]
@@ -81,6 +121,8 @@ pub enum Trace {
     SubAfter {
         /// When.
         at: Timestamp,
+        /// Region of their broker.
+        region: CompactString,
         /// Group of the consumer.
         group: CompactString,
         /// As before.
@@ -103,8 +145,14 @@ impl Trace {
         }
     }
 
+    fn region(&self) -> &str {
+        match self {
+            Self::SubBefore { region, .. } | Self::SubAfter { region, .. } => region,
+        }
+    }
+
     /// A line for each message.
-    fn text(&self) -> String {
+    fn text(&self, to: &Destination) -> String {
         let mut text = String::new();
         for message in self.messages() {
             let keys = message.keys.as_deref().unwrap_or("null");
@@ -119,17 +167,22 @@ impl Trace {
                     message.retries.to_string(),
                     keys.into(),
                 ],
-                Self::SubAfter { at, group, request_id, each, success, code, .. } => vec![
-                    "SubAfter".into(),
-                    request_id.clone(),
-                    message.id.clone(),
-                    each.as_millis().to_string(),
-                    success.to_string(),
-                    keys.into(),
-                    code.to_string(),
-                    at.to_string(),
-                    group.to_string(),
-                ],
+                Self::SubAfter { at, group, request_id, each, success, code, .. } => {
+                    let end = match to {
+                        Destination::Topic(_) => vec![at.to_string(), group.to_string()],
+                        Destination::Region => vec![String::new()],
+                    };
+                    let fields = [
+                        "SubAfter".into(),
+                        request_id.clone(),
+                        message.id.clone(),
+                        each.as_millis().to_string(),
+                        success.to_string(),
+                        keys.into(),
+                        code.to_string(),
+                    ];
+                    fields.into_iter().chain(end).collect()
+                }
             };
             let _cannot_fail = write!(text, "{}{LINE_END}", fields.join(&FIELD_END.to_string()));
         }
@@ -153,7 +206,7 @@ enum Order {
 /// Sends traces in the name of one group.
 #[doc(alias = "AsyncTraceDispatcher")]
 pub struct Tracer {
-    topic: CompactString,
+    destination: Destination,
     orders: mpsc::Sender<Order>,
     dropped: Arc<AtomicU64>,
 }
@@ -161,13 +214,14 @@ pub struct Tracer {
 impl Tracer {
     /// For a group of this instance. Sends until the instance ends or the tracer is dropped.
     pub fn start(instance: &Arc<ClientInstance>, group: &str) -> Self {
-        let topic = instance.config().trace_topic.as_deref().unwrap_or(name::TRACE_TOPIC);
-        let topic = CompactString::from(topic);
+        let config = instance.config();
+        let topic = config.trace_topic.as_deref().unwrap_or(name::TRACE_TOPIC);
+        let destination = Destination::new(config.access_channel, topic);
         let (orders, waiting) = mpsc::channel(WAITING_MAX);
         let dropped = Arc::<AtomicU64>::default();
         let post = Post {
             instance: Arc::downgrade(instance),
-            topic: topic.clone(),
+            destination: destination.clone(),
             group: format!("_INNER_TRACE_PRODUCER-{group}-CONSUME-0"),
             dropped: Arc::clone(&dropped),
         };
@@ -184,12 +238,12 @@ impl Tracer {
                 }
             },
         );
-        Self { topic, orders, dropped }
+        Self { destination, orders, dropped }
     }
 
-    /// The topic of traces; what is consumed from it is not traced.
-    pub fn topic(&self) -> &str {
-        &self.topic
+    /// Where traces go.
+    pub fn destination(&self) -> &Destination {
+        &self.destination
     }
 
     /// Takes a trace, or drops it when too many wait.
@@ -215,16 +269,24 @@ impl Tracer {
 
 impl std::fmt::Debug for Tracer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tracer").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("Tracer").field("destination", &self.destination).finish_non_exhaustive()
     }
 }
 
 /// The sending side.
 struct Post {
     instance: std::sync::Weak<ClientInstance>,
-    topic: CompactString,
+    destination: Destination,
     group: String,
     dropped: Arc<AtomicU64>,
+}
+
+/// Traces that go together.
+#[derive(Default)]
+struct Parcel {
+    text: String,
+    keys: Vec<String>,
+    count: u64,
 }
 
 impl Post {
@@ -261,27 +323,29 @@ impl Post {
 
     /// Sends what waits, in as few messages as it fits into.
     async fn send(&self, waiting: &mut Vec<Trace>) {
-        let (mut text, mut keys, mut count) = (String::new(), Vec::new(), 0);
+        let mut parcels = BTreeMap::<CompactString, Parcel>::new();
         for trace in waiting.drain(..) {
-            text.push_str(&trace.text());
-            keys.extend(trace.keys().map(ToOwned::to_owned));
-            count += 1;
-            if text.len() >= TEXT_MAX {
-                self.send_text(std::mem::take(&mut text), std::mem::take(&mut keys), count).await;
-                count = 0;
+            let topic = self.destination.topic(trace.region());
+            let parcel = parcels.entry(topic.clone()).or_default();
+            parcel.text.push_str(&trace.text(&self.destination));
+            parcel.keys.extend(trace.keys().map(ToOwned::to_owned));
+            parcel.count += 1;
+            if parcel.text.len() >= TEXT_MAX {
+                let full = std::mem::take(parcel);
+                self.send_parcel(&topic, full).await;
             }
         }
-        if count > 0 {
-            self.send_text(text, keys, count).await;
+        for (topic, parcel) in parcels.into_iter().filter(|(_, parcel)| parcel.count > 0) {
+            self.send_parcel(&topic, parcel).await;
         }
     }
 
-    async fn send_text(&self, text: String, keys: Vec<String>, count: u64) {
+    async fn send_parcel(&self, topic: &str, Parcel { text, keys, count }: Parcel) {
         let Some(instance) = self.instance.upgrade() else { return };
-        let message = Message::new(&self.topic, text).with_keys(keys);
+        let message = Message::new(topic, text).with_keys(keys);
         if let Err(error) = self.send_message(&instance, &message).await {
             self.dropped.fetch_add(count, Ordering::Relaxed);
-            tracing::debug!(topic = %self.topic, %error, count, "traces are dropped");
+            tracing::debug!(topic, %error, count, "traces are dropped");
         }
     }
 
@@ -290,10 +354,11 @@ impl Post {
         instance: &ClientInstance,
         message: &Message,
     ) -> Result<(), ClientError> {
-        let route = instance.publish_queues(&self.topic, None).await?;
+        let topic = &message.topic;
+        let route = instance.publish_queues(topic, None).await?;
         let index = instance.world().entropy.below(u64::try_from(route.queues.len()).unwrap_or(0));
         let queue = usize::try_from(index).ok().and_then(|index| route.queues.get(index));
-        let queue = queue.ok_or_else(|| ClientError::NoRoute { topic: self.topic.clone() })?;
+        let queue = queue.ok_or_else(|| ClientError::NoRoute { topic: topic.clone() })?;
         let now = instance.world().clock.wall().into();
         let call = SendCall::new(&self.group, queue, message, now);
         instance.brokers().send(&call, SEND_TIMEOUT).await.map(drop)
@@ -323,13 +388,15 @@ mod tests {
 
     #[test]
     fn lines_are_those_of_java() {
-        let text = before("A").text().replace('\u{1}', "|").replace('\u{2}', "\n");
+        let own = Destination::new(AccessChannel::Local, "Traces");
+        let text = before("A").text(&own).replace('\u{1}', "|").replace('\u{2}', "\n");
         assert_eq!(
             text,
             "SubBefore|7|DefaultRegion|g|R|A|2|k1 k2\nSubBefore|7|DefaultRegion|g|R|B|2|null\n"
         );
         let after = Trace::SubAfter {
             at: Timestamp(9),
+            region: "DefaultRegion".into(),
             group: "g".into(),
             request_id: "R".into(),
             each: Duration::from_millis(12),
@@ -337,8 +404,37 @@ mod tests {
             code: 0,
             messages: vec![message("A", None)],
         };
-        let text = after.text().replace('\u{1}', "|").replace('\u{2}', "\n");
-        assert_eq!(text, "SubAfter|R|A|12|true|null|0|9|g\n");
+        let shown = |to: &Destination| after.text(to).replace('\u{1}', "|").replace('\u{2}', "\n");
+        assert_eq!(shown(&own), "SubAfter|R|A|12|true|null|0|9|g\n");
+        assert_eq!(shown(&Destination::Region), "SubAfter|R|A|12|true|null|0|\n");
+    }
+
+    #[tokio::test]
+    async fn traces_for_a_cloud_go_to_the_topic_of_their_region() {
+        let stage = Stage::new(|config| config.access_channel = AccessChannel::Cloud);
+        let send = request_code::SEND_MESSAGE_V2;
+        let topics = ["rmq_sys_TRACE_DATA_DefaultRegion", "rmq_sys_TRACE_DATA_cn-east"];
+        for topic in topics {
+            stage.cluster.routes.lock().insert(topic.into(), two_brokers());
+        }
+        let tracer = Tracer::start(&stage.instance, "g");
+        let mut elsewhere = before("B");
+        if let Trace::SubBefore { region, .. } = &mut elsewhere {
+            *region = "cn-east".into();
+        }
+        for (trace, topic) in [(before("A"), topics[0]), (elsewhere.clone(), topics[1])] {
+            tracer.trace(trace);
+            tracer.flush().await;
+            assert_eq!(stage.cluster.last(send).unwrap().field("b"), Some(topic));
+        }
+        stage.cluster.take_calls(send);
+        for trace in [before("A"), elsewhere, before("C")] {
+            tracer.trace(trace);
+        }
+        tracer.flush().await;
+        assert_eq!(stage.cluster.take_calls(send).len(), 2, "a message for each region");
+        assert!(topics.iter().all(|topic| tracer.destination().holds(topic)));
+        assert!(!tracer.destination().holds(name::TRACE_TOPIC));
     }
 
     #[tokio::test]

@@ -44,7 +44,8 @@ pub use hook::{SendAttempt, SendHook};
 pub use producer::Producer;
 pub use request::{NoCluster, RequestError, reply_to};
 pub use rmq_client_core::{
-    ClientConfig, ClientError, ClientInstance, ClientTls, ErrorKind, SendReceipt, SendStatus,
+    AccessChannel, ClientConfig, ClientError, ClientInstance, ClientTls, ErrorKind, SendReceipt,
+    SendStatus,
 };
 pub use rmq_message::{CompactString, Message, MessageQueue, MessageView, QueueOffset};
 pub use selector::{ByHash, QueueSelector};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rmq_client_core::trace::Destination;
 use rmq_client_core::{ClientError, ClientInstance, SendReceipt, SendStatus};
 use rmq_message::{CompactString, Message, Timestamp, id, name, properties, property};
 use rmq_runtime::{OnFailure, Tasks};
@@ -32,7 +33,7 @@ const END: char = '\u{2}';
 #[doc(alias = "AsyncTraceDispatcher")]
 #[derive(Debug)]
 pub(crate) struct Traces {
-    topic: String,
+    destination: Destination,
     records: mpsc::Sender<Record>,
     tasks: Tasks,
 }
@@ -40,6 +41,8 @@ pub(crate) struct Traces {
 #[derive(Debug)]
 struct Record {
     topic: CompactString,
+    /// The topic of traces.
+    to: CompactString,
     keys: String,
     text: String,
 }
@@ -73,17 +76,17 @@ impl Traces {
         let (records, waiting) = mpsc::channel(QUEUE);
         let tasks = instance.tasks().child("trace");
         let producer = Producer::new(Shared::new(inner, Arc::clone(instance), false, None));
-        let topic = config.trace_topic.clone();
-        let ship = ship(producer, topic.clone(), waiting, tasks.clone());
-        tasks.spawn("ship", OnFailure::Log, ship);
-        Ok(Some(Self { topic, records, tasks }))
+        let channel = instance.config().access_channel;
+        let destination = Destination::new(channel, &config.trace_topic);
+        tasks.spawn("ship", OnFailure::Log, ship(producer, waiting, tasks.clone()));
+        Ok(Some(Self { destination, records, tasks }))
     }
 
     /// Notes a send.
     pub(crate) fn sent(&self, group: &str, topic: &str, sent: &Sent<'_>) {
         let of = |name| properties::find(sent.properties.as_bytes(), name);
         let wanted = sent.receipt.trace_on && of(property::TRACE_ON) != Some("false");
-        if !wanted || topic == self.topic {
+        if !wanted || self.destination.holds(topic) {
             return;
         }
         let is_delayed = [property::DELAY, property::TIMER_DELAY_MS, property::TIMER_DELIVER_MS]
@@ -143,7 +146,8 @@ impl Traces {
 
     fn note(&self, topic: &str, receipt: &SendReceipt, keys: Option<&str>, text: String) {
         let keys = keys.map_or_else(|| receipt.id.clone(), |keys| format!("{} {keys}", receipt.id));
-        let record = Record { topic: topic.into(), keys, text };
+        let to = self.destination.topic(&receipt.region);
+        let record = Record { topic: topic.into(), to, keys, text };
         if self.records.try_send(record).is_err() {
             tracing::debug!("a trace record is dropped: too many wait");
         }
@@ -167,12 +171,7 @@ fn store_host(receipt: &SendReceipt) -> String {
     id::parse_offset_id(first).map_or_else(|| "null".to_owned(), |(host, _)| host.to_string())
 }
 
-async fn ship(
-    producer: Producer,
-    topic: String,
-    mut waiting: mpsc::Receiver<Record>,
-    tasks: Tasks,
-) {
+async fn ship(producer: Producer, mut waiting: mpsc::Receiver<Record>, tasks: Tasks) {
     let stop = tasks.stop_token();
     let clock = Arc::clone(&producer.shared.world().clock);
     let mut batch = Vec::with_capacity(BATCH_MAX);
@@ -191,7 +190,7 @@ async fn ship(
                 None => break,
             }
         }
-        for message in messages(&topic, &mut batch) {
+        for message in messages(&mut batch) {
             if let Err(error) = producer.send(message).await {
                 tracing::debug!(%error, "trace records are lost");
             }
@@ -202,24 +201,24 @@ async fn ship(
     }
 }
 
-/// Trace messages of records: one for each topic, or more when they get too long.
-fn messages(trace_topic: &str, batch: &mut Vec<Record>) -> Vec<Message> {
-    let mut by_topic: BTreeMap<CompactString, Vec<Record>> = BTreeMap::new();
+/// Trace messages of records: one for each topic and topic of traces, or more when they get too long.
+fn messages(batch: &mut Vec<Record>) -> Vec<Message> {
+    let mut by_topic = BTreeMap::<[CompactString; 2], Vec<Record>>::new();
     for record in batch.drain(..) {
-        by_topic.entry(record.topic.clone()).or_default().push(record);
+        by_topic.entry([record.topic.clone(), record.to.clone()]).or_default().push(record);
     }
     let mut messages = Vec::new();
-    for records in by_topic.into_values() {
+    for ([_, to], records) in by_topic {
         let (mut text, mut keys) = (String::new(), Vec::new());
         for record in records {
             if !text.is_empty() && text.len() + record.text.len() >= BODY_MAX {
-                let full = Message::new(trace_topic, std::mem::take(&mut text));
+                let full = Message::new(&to, std::mem::take(&mut text));
                 messages.push(full.with_keys(keys.drain(..)));
             }
             text.push_str(&record.text);
             keys.push(record.keys);
         }
-        messages.push(Message::new(trace_topic, text).with_keys(keys));
+        messages.push(Message::new(&to, text).with_keys(keys));
     }
     messages
 }
@@ -234,7 +233,8 @@ mod tests {
     use super::*;
 
     fn record_of(topic: &str, keys: &str, len: usize) -> Record {
-        Record { topic: topic.into(), keys: keys.into(), text: "x".repeat(len) }
+        let to = CompactString::from(if keys == "far" { "TRACE_far" } else { "TRACE" });
+        Record { topic: topic.into(), to, keys: keys.into(), text: "x".repeat(len) }
     }
 
     #[test]
@@ -249,13 +249,15 @@ mod tests {
             record_of("B", "b", 10),
             record_of("A", "a2", 20),
             record_of("A", "a3", BODY_MAX),
+            record_of("A", "far", 5),
         ];
-        let messages = messages("TRACE", &mut batch);
+        let messages = messages(&mut batch);
         let seen: Vec<_> = messages
             .iter()
             .map(|m| (m.keys().collect::<Vec<_>>().join(","), m.body.len()))
             .collect();
-        let wanted = [("a1,k,a2", 30), ("a3", BODY_MAX), ("b", 10)];
+        assert_eq!(messages[2].topic, "TRACE_far");
+        let wanted = [("a1,k,a2", 30), ("a3", BODY_MAX), ("far", 5), ("b", 10)];
         assert_eq!(seen, wanted.map(|(keys, len)| (keys.to_owned(), len)));
     }
 }

@@ -54,6 +54,8 @@ pub use builder::PullConsumerBuilder;
 pub use consumer::PullConsumer;
 pub use error::{PullError, StartError};
 pub use rmq_client_core::protocol::MessageModel;
-pub use rmq_client_core::{ClientConfig, ClientError, ClientInstance, ClientTls, ErrorKind};
+pub use rmq_client_core::{
+    AccessChannel, ClientConfig, ClientError, ClientInstance, ClientTls, ErrorKind,
+};
 pub use rmq_message::{CompactString, MessageQueue, MessageView, QueueOffset, Timestamp};
 pub use settings::{ConsumeFrom, PullSettings};

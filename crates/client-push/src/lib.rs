@@ -88,8 +88,8 @@ pub use rmq_client_core::protocol::{
 };
 pub use rmq_client_core::rebalance;
 pub use rmq_client_core::{
-    ClientConfig, ClientError, ClientInstance, ClientTls, ErrorKind, OffsetStore, Positions,
-    RequestHook,
+    AccessChannel, ClientConfig, ClientError, ClientInstance, ClientTls, ErrorKind, OffsetStore,
+    Positions, RequestHook,
 };
 pub use rmq_message::{
     CompactString, Message, MessageQueue, MessageView, Properties, QueueOffset, Subscription,

@@ -28,10 +28,15 @@ impl TraceHook {
     }
 
     fn messages(&self, call: &Call) -> Vec<Traced> {
-        if call.queue.topic == self.tracer.topic() {
+        if self.tracer.destination().holds(&call.queue.topic) {
             return Vec::new();
         }
         call.messages.iter().filter_map(Traced::of).collect()
+    }
+
+    fn region(call: &Call) -> CompactString {
+        let region = call.messages.iter().find_map(|m| m.properties.get(property::MSG_REGION));
+        region.unwrap_or(DEFAULT_REGION).into()
     }
 
     fn group(&self, call: &Call) -> CompactString {
@@ -45,10 +50,9 @@ impl TraceHook {
 
 impl ConsumeHook for TraceHook {
     fn before(&self, call: &Call) {
-        let region = call.messages.iter().find_map(|m| m.properties.get(property::MSG_REGION));
         self.tracer.trace(Trace::SubBefore {
             at: self.now(),
-            region: region.unwrap_or(DEFAULT_REGION).into(),
+            region: Self::region(call),
             group: self.group(call),
             request_id: call.id.clone(),
             messages: self.messages(call),
@@ -59,6 +63,7 @@ impl ConsumeHook for TraceHook {
         let count = u32::try_from(call.messages.len()).unwrap_or(u32::MAX);
         self.tracer.trace(Trace::SubAfter {
             at: self.now(),
+            region: Self::region(call),
             group: self.group(call),
             request_id: call.id.clone(),
             each: took.checked_div(count).unwrap_or(took),
