@@ -142,6 +142,7 @@ struct Papers {
 
 impl Papers {
     fn new(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
         let write = |name: &str, text: String| -> Result<String> {
             let path: PathBuf = fs::canonicalize(folder)?.join(name);
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
