@@ -90,7 +90,8 @@ impl Acceptor {
             return Err(io::Error::other("too many handshakes at once"));
         };
         let tls = TlsAcceptor::from(Arc::clone(&self.current.read().config));
-        let handshake = tls.accept(Begun { first, stream });
+        // On the heap once, rather than in each future around it.
+        let handshake = Box::pin(tls.accept(Begun { first, stream }));
         match clock.timeout(HANDSHAKE_MAX, handshake).await {
             Ok(accepted) => accepted.map(|stream| Box::new(Secure(stream.into())) as _),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long")),
