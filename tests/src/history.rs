@@ -104,7 +104,7 @@ impl fmt::Display for Verdict {
 /// Broken promises.
 #[derive(Debug, thiserror::Error)]
 #[error("{} broken promises: {}", .0.len(), .0.iter().take(10).cloned().collect::<Vec<_>>().join("; "))]
-pub struct Violations(Vec<String>);
+pub struct Violations(pub(crate) Vec<String>);
 
 impl History {
     /// Notes that a sender begins to send a body.
@@ -289,7 +289,7 @@ pub async fn judge(
     Ok(History::check_delivered(&contents, &delivered)?)
 }
 
-fn shown(body: &[u8]) -> String {
+pub(crate) fn shown(body: &[u8]) -> String {
     String::from_utf8_lossy(body.get(..40).unwrap_or(body)).into_owned()
 }
 

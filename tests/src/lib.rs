@@ -6,6 +6,7 @@
 //! | [`client`] | sends, and reads what is stored |
 //! | [`inbox`] | consumers, and what they got |
 //! | [`history`] | what clients were told, held against what is stored and was delivered |
+//! | [`promises`] | what must become of messages that wait, held against what came |
 //! | [`load`] | senders that go on and on |
 //! | [`sim`] | a cluster in one thread, in a simulated world, from a seed |
 //! | [`papers`] | authorities and their certificates |
@@ -23,6 +24,7 @@ pub mod inbox;
 pub mod load;
 pub mod papers;
 mod program;
+pub mod promises;
 pub mod requests;
 mod settings;
 pub mod sim;

@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(code(replay.env("RMQ_TORTURE_REPLAY", point).status()?.success()));
     }
     if arguments.only_kills {
-        return kills(arguments.kills);
+        return kills(arguments);
     }
     let begin = Instant::now();
     let until = arguments.minutes.map(|minutes| begin + Duration::from_secs(60 * minutes));
@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             break;
         }
     }
-    kills(arguments.kills)
+    kills(arguments)
 }
 
 fn code(passed: bool) -> ExitCode {
@@ -90,7 +90,8 @@ fn crash_tests(canary: bool) -> Command {
 }
 
 /// The tests that kill real servers, `tests/tests/kill*.rs`, with so many kills.
-fn kills(count: u64) -> Result<ExitCode> {
+fn kills(arguments: &Arguments) -> Result<ExitCode> {
+    let count = arguments.kills;
     let folder = workspace::root().join("tests/tests");
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(folder)? {
@@ -109,7 +110,8 @@ fn kills(count: u64) -> Result<ExitCode> {
     }
     cargo.args(["--", "--nocapture"]);
     println!("{count} kills of the server for each way to flush");
-    let status = cargo.env("RMQ_TORTURE_KILLS", count.to_string()).status()?;
+    cargo.env("RMQ_TORTURE_KILLS", count.to_string());
+    let status = cargo.env("RMQ_TORTURE_SEED", arguments.seed.to_string()).status()?;
     Ok(code(status.success()))
 }
 
