@@ -91,13 +91,14 @@ impl Counts {
     }
 }
 
+fn fitting() -> Vec<(&'static str, String)> {
+    let fields = FIELDS.split_whitespace().filter_map(|field| field.split_once('='));
+    fields.map(|(name, value)| (name, value.to_owned())).collect()
+}
+
 /// Every code that the victim has built, with wrong fields and bodies.
 async fn attack(target: &mut Target) -> Result<Counts> {
-    let fit: Vec<(&str, String)> = FIELDS
-        .split_whitespace()
-        .filter_map(|field| field.split_once('='))
-        .map(|(name, value)| (name, value.to_owned()))
-        .collect();
+    let fit = fitting();
     let (mut counts, mut wire) = (Counts::default(), None);
     for row in request_code::ALL {
         let first = target.provoke(&mut wire, row.code, &[], b"").await;
@@ -159,6 +160,58 @@ async fn a_name_server_survives_every_request_with_wrong_fields_and_bodies() -> 
     let counts = attack(&mut target).await?;
     println!("{counts:?}");
     ensure!(counts.built > 10, "hardly anything is built: {counts:?}");
+    target.stop().await
+}
+
+/// Requests that say what they want in their body.
+const WITH_BODY: [i32; 15] = [
+    request_code::UPDATE_AND_CREATE_TOPIC_LIST,
+    request_code::UPDATE_BROKER_CONFIG,
+    request_code::HEART_BEAT,
+    request_code::LOCK_BATCH_MQ,
+    request_code::UNLOCK_BATCH_MQ,
+    request_code::CHECK_CLIENT_CONFIG,
+    request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP,
+    request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST,
+    request_code::QUERY_ASSIGNMENT,
+    request_code::SET_MESSAGE_REQUEST_MODE,
+    request_code::BATCH_ACK_MESSAGE,
+    request_code::REGISTER_BROKER,
+    request_code::REGISTER_TOPIC_IN_NAMESRV,
+    request_code::UPDATE_NAMESRV_CONFIG,
+    request_code::QUERY_DATA_VERSION,
+];
+
+/// Every code that the victim serves, with fields that fit and a body that cannot be read: those that need it are
+/// refused, all are answered on the connection they came on. Returns how many were refused for it.
+async fn send_unreadable_bodies(target: &mut Target) -> Result<usize> {
+    let (fit, mut wire, mut refused) = (fitting(), None, 0);
+    for row in request_code::ALL {
+        let answer = target.provoke(&mut wire, row.code, &fit, br#"{"cut":["#).await;
+        let answer = answer.with_context(|| format!("{} with a cut body", row.name))?;
+        let answer = answer.with_context(|| format!("{} got no answer", row.name))?;
+        if answer.code() != NOT_SUPPORTED && WITH_BODY.contains(&row.code) {
+            ensure!(answer.code() != 0, "{} was content with a cut body", row.name);
+            refused += 1;
+        }
+        target.cluster.expect_alive().with_context(|| format!("after {}", row.name))?;
+    }
+    target.still_serves().await?;
+    Ok(refused)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_cannot_be_read_is_refused_and_everything_goes_on() -> Result<()> {
+    let mut target = Target::start().await?;
+    target.cluster.create_topic("Hostile", 1).await?;
+    let by_broker = send_unreadable_bodies(&mut target).await?;
+    target.victim = target.cluster.namesrv_address();
+    let by_name_server = send_unreadable_bodies(&mut target).await?;
+    ensure!(
+        by_broker + by_name_server == WITH_BODY.len(),
+        "{by_broker} codes of the broker and {by_name_server} of the name server, {} are known",
+        WITH_BODY.len()
+    );
     target.stop().await
 }
 
