@@ -28,6 +28,8 @@ pub struct BrokerConfig {
     pub broker_ip1: IpAddr,
     /// Port.
     pub listen_port: u16,
+    /// Zone that name servers note; clients in zone mode use brokers of their own zone.
+    pub zone_name: Option<CompactString>,
     /// The file that the settings came from; what requests change is written there.
     pub broker_config_path: Option<PathBuf>,
     /// Name servers: `host:port;host:port`. Empty: none.
@@ -132,6 +134,7 @@ impl Default for BrokerConfig {
             broker_id: 0,
             broker_ip1: IpAddr::V4(Ipv4Addr::LOCALHOST),
             listen_port: 10911,
+            zone_name: None,
             broker_config_path: None,
             namesrv_addr: String::new(),
             broker_permission: 6,

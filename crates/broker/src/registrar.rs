@@ -148,7 +148,7 @@ impl Registrar {
             enable_acting_master: Some(false),
             compressed: false,
             body_crc32: i32::try_from(crc32fast::hash(&body) & 0x7FFF_FFFF).unwrap_or(0),
-            zone_name: None,
+            zone_name: self.identity.zone.clone(),
         };
         let mut request = RemotingCommand::request(request_code::REGISTER_BROKER);
         header.write(&mut request.fields, &mut Bytes::new());

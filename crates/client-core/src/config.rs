@@ -84,6 +84,12 @@ pub struct ClientConfig {
     #[doc(alias = "namespaceV2")]
     #[serde(rename = "namespaceV2")]
     pub namespace_v2: Option<String>,
+    /// Zone of this client, which its requests carry.
+    #[doc(alias = "rocketmq.zone")]
+    pub zone_name: Option<String>,
+    /// Has name servers leave brokers of other zones out of routes.
+    #[doc(alias = "rocketmq.zone.mode")]
+    pub zone_mode: bool,
     /// Uses the brokers' second port, two below the first, for everything but pulls and heartbeats.
     #[doc(alias = "com.rocketmq.sendMessageWithVIPChannel")]
     pub vip_channel_enabled: bool,
@@ -126,6 +132,8 @@ impl Default for ClientConfig {
             namesrv_domain_subgroup: "nsaddr".to_owned(),
             namespace: None,
             namespace_v2: None,
+            zone_name: None,
+            zone_mode: false,
             vip_channel_enabled: false,
             enable_trace: false,
             trace_topic: None,

@@ -8,6 +8,8 @@ use rmq_message::CompactString;
 use rmq_remoting::command::RemotingCommand;
 use rmq_remoting::invoker::{Endpoint, InvokeError, Invoker};
 
+use crate::ClientConfig;
+
 /// Sees each request before it leaves, and what became of it.
 ///
 /// ```
@@ -102,6 +104,33 @@ impl RequestHook for NamespaceHook {
     }
 }
 
+/// Every request says in which zone it is made, and whether routes are to keep to it.
+pub(crate) struct ZoneHook {
+    pub(crate) zone: CompactString,
+    pub(crate) keeps_to_it: bool,
+}
+
+impl RequestHook for ZoneHook {
+    fn before(&self, _to: &Endpoint, request: &mut RemotingCommand) {
+        request.fields.push("__ZONE_NAME", self.zone.as_str());
+        if self.keeps_to_it {
+            request.fields.push("__ZONE_MODE", "true");
+        }
+    }
+}
+
+/// What the settings add to every request.
+pub(crate) fn hooks_of(config: &ClientConfig) -> Vec<Arc<dyn RequestHook>> {
+    let mut hooks: Vec<Arc<dyn RequestHook>> = Vec::new();
+    if let Some(name) = &config.namespace_v2 {
+        hooks.push(Arc::new(NamespaceHook(name.into())));
+    }
+    if let Some(zone) = &config.zone_name {
+        hooks.push(Arc::new(ZoneHook { zone: zone.into(), keeps_to_it: config.zone_mode }));
+    }
+    hooks
+}
+
 #[cfg(test)]
 mod tests {
     use parking_lot::Mutex;
@@ -159,5 +188,19 @@ mod tests {
         let request = stage.cluster.last(request_code::GET_ROUTEINFO_BY_TOPIC).unwrap();
         assert_eq!((request.field("nsd"), request.field("ns")), (Some("true"), Some("tenant")));
         assert_eq!(request.field("topic"), Some("T"));
+    }
+
+    #[tokio::test]
+    async fn the_zone_rides_on_every_request() {
+        for (keeps_to_it, mode) in [(false, None), (true, Some("true"))] {
+            let stage = Stage::new(|config| {
+                config.zone_name = Some("east".into());
+                config.zone_mode = keeps_to_it;
+            });
+            stage.instance.refresh_route("T").await.unwrap();
+            let request = stage.cluster.last(request_code::GET_ROUTEINFO_BY_TOPIC).unwrap();
+            assert_eq!(request.field("__ZONE_NAME"), Some("east"));
+            assert_eq!(request.field("__ZONE_MODE"), mode);
+        }
     }
 }

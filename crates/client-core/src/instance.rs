@@ -21,7 +21,7 @@ use crate::check_back::CheckBack;
 use crate::commands::{Door, Signals};
 use crate::error::GroupKind;
 use crate::heartbeat::{Heartbeats, Round};
-use crate::hook::{NamespaceHook, RequestHook, hooked};
+use crate::hook::{RequestHook, hooked, hooks_of};
 use crate::member::{GroupMember, Members};
 use crate::name_servers::NameServers;
 use crate::replies::{AwaitedReply, Replies};
@@ -129,9 +129,7 @@ impl ClientInstance {
             Arc::clone(&replies),
             config.body_len_max,
         );
-        let namespace_v2 = config.namespace_v2.as_deref().map(|name| NamespaceHook(name.into()));
-        let hooks = namespace_v2.map(|hook| Arc::new(hook) as Arc<dyn RequestHook>);
-        let invoker = hooked(connect(&world, &tasks, door), hooks.into_iter().collect());
+        let invoker = hooked(connect(&world, &tasks, door), hooks_of(&config));
         let wire = Wire { invoker: Arc::clone(&invoker), vip: config.vip_channel_enabled };
         let entropy = Arc::clone(&world.entropy);
         let names =

@@ -241,6 +241,11 @@ fn broker_settings(
         store.memory_size = memory().unwrap_or(store.memory_size);
     }
     broker.broker_config_path = settings_file(args);
+    if !settings.has("zoneName") {
+        // Where Apache's brokers have it from.
+        let zone = std::env::var("ROCKETMQ_ZONE").ok().filter(|zone| !zone.trim().is_empty());
+        broker.zone_name = zone.map(Into::into);
+    }
     let bind_address = bind_address(settings, args)?;
     check_open("the broker's address", bind_address, args)?;
     if !settings.has("brokerIP1") {

@@ -48,7 +48,8 @@ fn create(topic: &str) -> CreateTopic {
 async fn a_broker_is_registered_with_all_topics_until_it_says_good_bye() {
     let dir = tempfile::tempdir().unwrap();
     let (world, tasks) = (World::system(), Tasks::new("test"));
-    let config = BrokerConfig { namesrv_addr: "ns:9876".into(), ..config(dir.path()) };
+    let zone_name = Some("east".into());
+    let config = BrokerConfig { namesrv_addr: "ns:9876".into(), zone_name, ..config(dir.path()) };
     let store_config = Config {
         store_path_root_dir: dir.path().into(),
         mapped_file_size_commit_log: 1 << 20,
@@ -67,6 +68,7 @@ async fn a_broker_is_registered_with_all_topics_until_it_says_good_bye() {
     let (header, body): (RegisterBroker, RegisterBody) = first.payload().unwrap();
     assert_eq!(header.broker_addr, "127.0.0.2:12345");
     assert_eq!((&*header.broker_name, header.broker_id), ("broker-a", 0));
+    assert_eq!(header.zone_name.as_deref(), Some("east"));
     let crc = i32::try_from(crc32fast::hash(&first.body) & 0x7FFF_FFFF).unwrap();
     assert_eq!(header.body_crc32, crc);
     // A single topic would be refused by a name server that does not know the broker.
