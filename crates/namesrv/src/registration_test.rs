@@ -259,6 +259,8 @@ fn topics_are_added_and_deleted_by_tools() {
     let row =
         |broker: &str| BrokerQueues { broker_name: broker.into(), perm: 6, ..Default::default() };
     table.add_topic("T", vec![row("a"), row("unknown")]).unwrap();
+    assert_eq!(table.route("T", false), None);
+    table.add_topic("T", vec![row("a")]).unwrap();
     assert_eq!(table.route("T", false).unwrap().queue_datas.len(), 1);
     assert_eq!(table.add_topic("", vec![]), Err(RegisterError::Name));
     table.delete_topic("A", Some("d"));

@@ -203,14 +203,14 @@ impl RouteTable {
         }
     }
 
-    /// Makes a topic known at those of the brokers that are known.
+    /// Makes a topic known at brokers; nothing changes when one of them is unknown, as at Apache.
     ///
     /// # Errors
     /// [`RegisterError`]; nothing changed then.
     pub fn add_topic(&mut self, topic: &str, rows: Vec<BrokerQueues>) -> Result<(), RegisterError> {
         self.check_topics([topic].into_iter())?;
-        for row in rows {
-            if self.brokers.contains_key(&row.broker_name) {
+        if rows.iter().all(|row| self.brokers.contains_key(&row.broker_name)) {
+            for row in rows {
                 let queues = self.topics.entry(topic.into()).or_default();
                 queues.insert(row.broker_name.clone(), row);
             }
