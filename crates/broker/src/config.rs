@@ -165,7 +165,7 @@ impl Default for BrokerConfig {
             notify_consumer_ids_changed_enable: true,
             channel_expired_timeout: 120_000,
             flush_consumer_offset_interval: 5000,
-            flush_delay_offset_interval: 10_000,
+            flush_delay_offset_interval: 1000,
             start_accept_send_request_time_stamp: 0,
             store_path_root_dir: PathBuf::from("store"),
             reject_transaction_message: false,
