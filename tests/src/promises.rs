@@ -63,16 +63,18 @@ pub struct Kept {
     pub acknowledged: BTreeMap<&'static str, usize>,
     /// Sends of unknown outcome.
     pub unknown: usize,
-    /// Arrivals of what had come before.
-    pub repeated: usize,
+    /// Arrivals of what had come before, of each kind.
+    pub repeated: BTreeMap<&'static str, usize>,
 }
 
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (kind, count) in &self.acknowledged {
-            write!(f, "{count} {kind}, ")?;
-        }
-        write!(f, "{} unknown; {} arrivals were repetitions", self.unknown, self.repeated)
+        let counts = |counts: &BTreeMap<&str, usize>| {
+            let counts = counts.iter().map(|(kind, count)| format!("{count} {kind}"));
+            counts.collect::<Vec<_>>().join(", ")
+        };
+        let (acknowledged, repeated) = (counts(&self.acknowledged), counts(&self.repeated));
+        write!(f, "{acknowledged}, {} unknown (again: {repeated})", self.unknown)
     }
 }
 
@@ -128,7 +130,8 @@ impl Promises {
                 Some(_) if !promise.wanted => {
                     wrong.push(format!("{what} ({kind}) was rolled back and came"));
                 }
-                Some(count) => kept.repeated += count - 1,
+                Some(count) if count > 1 => *kept.repeated.entry(kind).or_default() += count - 1,
+                Some(_) => {}
                 None if promise.wanted && promise.told == Some(Told::Stored) => {
                     wrong.push(format!("{what} ({kind}) was acknowledged and never came"));
                 }
@@ -173,7 +176,7 @@ mod tests {
     fn kept_promises_are_counted() {
         let kept = came(&[("stored", 9_000), ("stored", 12_000), ("unknown", 10_000)]).unwrap();
         assert_eq!(kept.acknowledged, BTreeMap::from([("timed", 2)]));
-        assert_eq!((kept.unknown, kept.repeated), (1, 1));
+        assert_eq!((kept.unknown, kept.repeated), (1, BTreeMap::from([("timed", 1)])));
         assert_eq!(promises().acknowledged(), 2);
     }
 
