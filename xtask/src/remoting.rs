@@ -1,4 +1,4 @@
-//! The least remoting client that can ask a name server which brokers it knows: one request, one connection, no dependency.
+//! The least remoting client that can ask a server something: one connection, one request at a time, no dependency.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -10,36 +10,93 @@ use serde_json::{Value, json};
 
 const GET_BROKER_CLUSTER_INFO: i32 = 106;
 const FRAME_MAX: u32 = 16 << 20;
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
+const IS_ANSWER: i64 = 1;
 
 /// Addresses of the brokers that a name server knows, by broker name; brokers without an address are left out.
 pub(crate) fn brokers(name_server: SocketAddr) -> Result<BTreeMap<String, String>> {
-    let mut stream = TcpStream::connect_timeout(&name_server, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let header = json!({"code": GET_BROKER_CLUSTER_INFO, "language": "OTHER", "version": 513, "opaque": 1, "flag": 0, "serializeTypeCurrentRPC": "JSON"});
-    let header = header.to_string();
-    let header_len = u32::try_from(header.len())?;
-    stream.write_all(
-        &[&(header_len + 4).to_be_bytes(), &header_len.to_be_bytes(), header.as_bytes()].concat(),
-    )?;
+    let answer = Connection::open(name_server)?.ask(GET_BROKER_CLUSTER_INFO, &[], b"")?;
+    if answer.code != 0 {
+        bail!("{name_server} answered {} {}", answer.code, answer.remark);
+    }
+    Ok(masters(&answer.document()?))
+}
 
-    let frame_len = read_u32(&mut stream)?;
-    // The highest byte of the header length tells the serialization; it is zero for JSON.
-    let header_len = read_u32(&mut stream)?;
-    if !(4..=FRAME_MAX).contains(&frame_len) || header_len > frame_len - 4 {
-        bail!("{name_server} does not speak remoting");
+/// A connection to a server.
+pub(crate) struct Connection(TcpStream);
+
+/// What a server answered.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) code: i64,
+    pub(crate) remark: String,
+    pub(crate) fields: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON; null when there is none.
+    pub(crate) fn document(&self) -> Result<Value> {
+        if self.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&with_quoted_keys(&String::from_utf8_lossy(&self.body)))
+            .context("the answer's body is no JSON")
     }
-    let mut frame = vec![0; usize::try_from(frame_len - 4)?];
-    stream.read_exact(&mut frame)?;
-    let (header, body) = frame.split_at(usize::try_from(header_len)?);
-    let header: Value = serde_json::from_slice(header).context("the answer's header is no JSON")?;
-    if header["code"] != 0 {
-        bail!("{name_server} answered {} {}", header["code"], header["remark"]);
+}
+
+impl Connection {
+    pub(crate) fn open(to: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self(stream))
     }
-    let body: Value = serde_json::from_str(&with_quoted_keys(&String::from_utf8_lossy(body)))
-        .context("the answer's body is no JSON")?;
-    Ok(masters(&body))
+
+    pub(crate) fn ask(
+        &mut self,
+        code: i32,
+        fields: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer> {
+        let fields: BTreeMap<_, _> = fields.iter().copied().collect();
+        let header = json!({"code": code, "language": "OTHER", "version": 513, "opaque": 1, "flag": 0,
+            "extFields": fields, "serializeTypeCurrentRPC": "JSON"});
+        let header = header.to_string();
+        let header_len = u32::try_from(header.len())?;
+        let frame_len = header_len + 4 + u32::try_from(body.len())?;
+        self.0.write_all(
+            &[&frame_len.to_be_bytes(), &header_len.to_be_bytes(), header.as_bytes(), body]
+                .concat(),
+        )?;
+        loop {
+            let (header, body) = self.read()?;
+            if header["flag"].as_i64().unwrap_or_default() & IS_ANSWER != 0 {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let fields = header["extFields"].as_object().into_iter().flatten();
+                return Ok(Answer {
+                    code: header["code"].as_i64().unwrap_or(i64::MIN),
+                    remark: text(&header["remark"]),
+                    fields: fields.map(|(name, value)| (name.clone(), text(value))).collect(),
+                    body,
+                });
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<(Value, Vec<u8>)> {
+        let frame_len = read_u32(&mut self.0)?;
+        // The highest byte of the header length tells the serialization; it is zero for JSON.
+        let header_len = read_u32(&mut self.0)?;
+        if !(4..=FRAME_MAX).contains(&frame_len) || header_len > frame_len - 4 {
+            bail!("{:?} does not speak remoting", self.0.peer_addr());
+        }
+        let mut frame = vec![0; usize::try_from(frame_len - 4)?];
+        self.0.read_exact(&mut frame)?;
+        let (header, body) = frame.split_at(usize::try_from(header_len)?);
+        let header = serde_json::from_slice(header).context("the answer's header is no JSON")?;
+        Ok((header, body.to_vec()))
+    }
 }
 
 fn read_u32(stream: &mut TcpStream) -> Result<u32> {

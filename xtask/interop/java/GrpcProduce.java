@@ -23,6 +23,9 @@ public final class GrpcProduce {
                 if (options.on("message-groups")) {
                     message.setMessageGroup("group-" + i % options.number("message-groups", 1));
                 }
+                if (options.on("delay-ms")) {
+                    message.setDeliveryTimestamp(System.currentTimeMillis() + options.number("delay-ms", 0));
+                }
                 try {
                     SendReceipt receipt = producer.send(message.build());
                     Options.say("SENT " + receipt.getMessageId() + " -1 -1 " + body);

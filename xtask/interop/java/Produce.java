@@ -26,6 +26,8 @@ public final class Produce {
         producer.setNamesrvAddr(options.need("namesrv"));
         producer.setInstanceName(options.text("instance", "produce"));
         producer.setSendMsgTimeout(options.number("timeout-ms", 15000));
+        // Name servers are heard in time also where a busy machine takes seconds to connect.
+        producer.setMqClientApiTimeout(options.number("timeout-ms", 15000));
         producer.setRetryAnotherBrokerWhenNotStoreOK(true);
     }
 

@@ -106,7 +106,7 @@ impl Grpc {
         let proxy = Jars::fetch_proxy(version)?;
         let client = Jars::fetch_grpc_client()?;
         let classes = workspace::target().join("interop/classes/grpc");
-        client.compile_drivers(&classes, &["GrpcProduce", "GrpcConsume"])?;
+        client.compile_drivers(&classes, &["GrpcProduce", "GrpcConsume", "GrpcTransact"])?;
         Ok(Self { proxy, client, classes })
     }
 

@@ -1,6 +1,7 @@
 //! Producers and consumers of either side, and the Java admin client.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -122,7 +123,7 @@ impl Stage<'_> {
     pub(super) fn produce(
         &mut self,
         side: impl Into<Player>,
-        name_server: SocketAddr,
+        name_server: impl Display,
         sends: &Sends,
     ) -> Result<Vec<Sent>> {
         all_sent(self.start_producing(side, name_server, sends)?)
@@ -138,6 +139,17 @@ impl Stage<'_> {
         ready(self.grpc("GrpcConsume", proxy, &wants.options)?)
     }
 
+    /// Starts any other player at a proxy; the caller looks at what is printed.
+    pub(super) fn play_grpc(
+        &mut self,
+        class: &str,
+        proxy: SocketAddr,
+        options: &[&str],
+    ) -> Result<Running> {
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        self.grpc(class, proxy, &options)
+    }
+
     fn grpc(&mut self, class: &str, proxy: SocketAddr, options: &[String]) -> Result<Running> {
         let home = self.dressing_room(class)?;
         let mut command = self.house.grpc()?.driver(class, &home);
@@ -149,7 +161,7 @@ impl Stage<'_> {
     pub(super) fn start_producing(
         &mut self,
         side: impl Into<Player>,
-        name_server: SocketAddr,
+        name_server: impl Display,
         sends: &Sends,
     ) -> Result<Running> {
         self.player(
@@ -165,7 +177,7 @@ impl Stage<'_> {
     pub(super) fn consume(
         &mut self,
         side: impl Into<Player>,
-        name_server: SocketAddr,
+        name_server: impl Display,
         wants: &Wants,
     ) -> Result<Consumer> {
         self.consume_with(side, name_server, ["PushConsume", "consume"], wants)
@@ -175,7 +187,7 @@ impl Stage<'_> {
     pub(super) fn consume_with(
         &mut self,
         side: impl Into<Player>,
-        name_server: SocketAddr,
+        name_server: impl Display,
         names: [&str; 2],
         wants: &Wants,
     ) -> Result<Consumer> {
@@ -187,7 +199,7 @@ impl Stage<'_> {
         &mut self,
         side: Side,
         names: [&str; 2],
-        name_server: SocketAddr,
+        name_server: impl Display,
         options: &[&str],
     ) -> Result<Running> {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
@@ -198,7 +210,7 @@ impl Stage<'_> {
         &mut self,
         player: Player,
         [class, act]: [&str; 2],
-        name_server: SocketAddr,
+        name_server: impl Display,
         options: &[String],
         binary: bool,
     ) -> Result<Running> {
@@ -224,7 +236,7 @@ impl Stage<'_> {
     }
 
     /// The Java admin client, which answers any number of questions.
-    pub(super) fn admin(&mut self, name_server: SocketAddr) -> Result<Admin> {
+    pub(super) fn admin(&mut self, name_server: impl Display) -> Result<Admin> {
         let home = self.dressing_room("admin")?;
         let mut command = self.house.driver("Admin", &home, false);
         // Some commands leave files where they are called.

@@ -8,10 +8,12 @@ mod mqadmin;
 mod pop;
 mod relay;
 mod retry;
+mod spread;
 mod store;
 mod timer;
 mod tls;
 mod transaction;
+mod twins;
 mod watched;
 
 use anyhow::Result;
@@ -236,6 +238,12 @@ pub(super) const SCENES: &[Scene] = &[
         "gRPC clients of Java at Apache's proxy in front of our broker",
         pop::through_proxy,
     ),
+    long("pop-delay", "delayed messages through Apache's proxy come in time", pop::delayed),
+    long(
+        "pop-transactions",
+        "transactions through Apache's proxy, ended or asked about",
+        transaction::through_proxy,
+    ),
     long("pop-order", "message groups in order through Apache's proxy", pop::in_order),
     long(
         "pop-priority",
@@ -295,4 +303,20 @@ pub(super) const SCENES: &[Scene] = &[
     long("apache-at-ours", "Apache's broker registered at our name server", |stage| {
         exchange::name_server_of_the_other(stage, Ours, Apache)
     }),
+    quick("twins", "our name server and Apache's answer the same questions alike", twins::alike),
+    long(
+        "spread-at-ours",
+        "our broker and Apache's under our name server; ours is killed under load and comes back",
+        |stage| spread::over_both(stage, Ours, Ours),
+    ),
+    long(
+        "spread-at-apache",
+        "our broker and Apache's under Apache's name server; Apache's is killed and comes back",
+        |stage| spread::over_both(stage, Apache, Apache),
+    ),
+    long(
+        "two-name-servers",
+        "both brokers at our name server and Apache's, which are killed in turn",
+        spread::under_both,
+    ),
 ];

@@ -30,10 +30,12 @@ pub(super) struct Stage<'h> {
     tls: Vec<(&'static str, String)>,
 }
 
-/// A name server that runs.
+/// A name server that runs, or did.
 pub(super) struct NameServer {
-    _running: Running,
+    running: Option<Running>,
     pub(super) address: SocketAddr,
+    side: Side,
+    home: PathBuf,
 }
 
 /// Apache's proxy.
@@ -82,7 +84,7 @@ impl<'h> Stage<'h> {
 
     /// One of our servers.
     fn ours(&self, kind: &str, conf: &Path) -> Command {
-        let mut command = server(self.house, kind, conf);
+        let mut command = program(self.house, kind, conf);
         for (key, value) in &self.tls {
             command.arg("--set").arg(format!("{key}={value}"));
         }
@@ -113,34 +115,39 @@ impl<'h> Stage<'h> {
     }
 
     pub(super) fn name_server(&mut self, side: Side) -> Result<NameServer> {
+        let side = self.house.cast(side);
         let home = self.dressing_room("namesrv")?;
-        let conf = home.join("namesrv.conf");
         let port = self.ports.take()?;
-        let command = match self.house.cast(side) {
-            Side::Ours => {
-                fs::write(
-                    &conf,
-                    format!(
-                        "listenPort={port}\nbindAddress=127.0.0.1\nkvConfigPath={}\n",
-                        home.join("kvConfig.json").display()
-                    ),
-                )?;
-                self.ours("namesrv", &conf)
-            }
-            Side::Apache => {
-                fs::write(&conf, apache::name_server_conf(&home, port))?;
-                self.apaches(self.house.jars.name_server(&home, &conf))
-            }
+        let conf = match side {
+            Side::Ours => format!(
+                "listenPort={port}\nbindAddress=127.0.0.1\nkvConfigPath={}\n",
+                home.join("kvConfig.json").display()
+            ),
+            Side::Apache => apache::name_server_conf(&home, port),
         };
-        let mut running =
-            Running::start("the name server", command, &home.join("namesrv.out"), |_| {})?;
+        fs::write(home.join("namesrv.conf"), conf)?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut server = NameServer { running: None, address, side, home };
+        self.restart_name_server(&mut server)?;
+        Ok(server)
+    }
+
+    /// The same name server again, at the same place.
+    pub(super) fn restart_name_server(&self, server: &mut NameServer) -> Result<()> {
+        let conf = server.home.join("namesrv.conf");
+        let command = match server.side {
+            Side::Ours => self.ours("namesrv", &conf),
+            Side::Apache => self.apaches(self.house.jars.name_server(&server.home, &conf)),
+        };
+        let log = server.home.join("namesrv.out");
+        let mut running = Running::start("the name server", command, &log, |_| {})?;
         let closed = self.is_closed_to_us();
         await_server(&mut running, || match closed {
-            true => std::net::TcpStream::connect(address).is_ok(),
-            false => remoting::brokers(address).is_ok(),
+            true => std::net::TcpStream::connect(server.address).is_ok(),
+            false => remoting::brokers(server.address).is_ok(),
         })?;
-        Ok(NameServer { _running: running, address })
+        server.running = Some(running);
+        Ok(())
     }
 
     /// Apache's proxy in front of a cluster.
@@ -152,7 +159,9 @@ impl<'h> Stage<'h> {
         let command = self.house.grpc()?.proxy.proxy(&home, &conf);
         let mut running = Running::start("the proxy", command, &home.join("proxy.out"), |_| {})?;
         let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
-        await_server(&mut running, || std::net::TcpStream::connect(address).is_ok())?;
+        running.wait_for("its own word that it is up", START_WITHIN, |lines| {
+            lines.iter().any(|line| line.text.contains("startup successfully")).then_some(())
+        })?;
         Ok(Proxy { _running: running, address })
     }
 
@@ -187,13 +196,25 @@ impl<'h> Stage<'h> {
         store: &Path,
         lines: &str,
     ) -> Result<Broker> {
+        self.broker_at(side, &[name_server], name, store, lines)
+    }
+
+    /// The same at several name servers; up when all of them know it.
+    pub(super) fn broker_at(
+        &mut self,
+        side: Side,
+        name_servers: &[&NameServer],
+        name: &str,
+        store: &Path,
+        lines: &str,
+    ) -> Result<Broker> {
         let side = self.house.cast(side);
         let home = self.dressing_room(name)?;
         fs::create_dir_all(store)?;
         let port = self.ports.take()?;
         let mut conf = format!(
             "brokerName={name}\nlistenPort={port}\nnamesrvAddr={}\nstorePathRootDir={}\n{COMMON_LINES}{lines}",
-            name_server.address,
+            addresses(name_servers),
             store.display()
         );
         if side == Side::Apache {
@@ -209,28 +230,49 @@ impl<'h> Stage<'h> {
             home,
         };
         fs::write(&broker.conf, conf)?;
-        self.restart(broker, name_server)
+        self.restart_at(broker, name_servers)
     }
 
     /// The same broker again: same place, same store.
-    pub(super) fn restart(&self, mut broker: Broker, name_server: &NameServer) -> Result<Broker> {
+    pub(super) fn restart(&self, broker: Broker, name_server: &NameServer) -> Result<Broker> {
+        self.restart_at(broker, &[name_server])
+    }
+
+    fn restart_at(&self, mut broker: Broker, name_servers: &[&NameServer]) -> Result<Broker> {
         let command = match broker.side {
             Side::Ours => self.ours("broker", &broker.conf),
             Side::Apache => self.apaches(self.house.jars.broker(&broker.home, &broker.conf)),
         };
         let mut running =
             Running::start(&broker.name, command, &broker.home.join("broker.out"), |_| {})?;
-        let (address, closed) = (broker.address.to_string(), self.is_closed_to_us());
+        let closed = self.is_closed_to_us();
         await_server(&mut running, || {
             let listens = std::net::TcpStream::connect(broker.address).is_ok();
-            listens
-                && (closed
-                    || remoting::brokers(name_server.address)
-                        .is_ok_and(|known| known.get(&broker.name) == Some(&address)))
+            let is_known = || name_servers.iter().all(|server| server.knows(&broker));
+            listens && (closed || is_known())
         })?;
         broker.running = Some(running);
         Ok(broker)
     }
+}
+
+impl NameServer {
+    /// SIGKILL.
+    pub(super) fn kill(&mut self) {
+        self.running = None;
+    }
+
+    /// Whether it tells where the broker is.
+    pub(super) fn knows(&self, broker: &Broker) -> bool {
+        let address = broker.address.to_string();
+        remoting::brokers(self.address).is_ok_and(|known| known.get(&broker.name) == Some(&address))
+    }
+}
+
+/// The addresses as clients and brokers take them.
+pub(super) fn addresses(name_servers: &[&NameServer]) -> String {
+    let all: Vec<_> = name_servers.iter().map(|server| server.address.to_string()).collect();
+    all.join(";")
 }
 
 impl Broker {
@@ -258,7 +300,7 @@ impl Broker {
     }
 }
 
-fn server(house: &House, kind: &str, conf: &Path) -> Command {
+fn program(house: &House, kind: &str, conf: &Path) -> Command {
     let mut command = house.server();
     command.arg(kind).arg("--config").arg(conf).env("NO_COLOR", "1").stdin(Stdio::null());
     command

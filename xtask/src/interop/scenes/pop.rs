@@ -59,6 +59,32 @@ pub(super) fn through_proxy(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Messages that are to come later come in time, by hand and by push.
+pub(super) fn delayed(stage: &mut Stage<'_>) -> Result<()> {
+    const DELAY: Duration = Duration::from_secs(4);
+    let cluster = stage.cluster(Side::Ours)?;
+    let command =
+        format!("mqadmin updateTopic -c DefaultCluster -t {TOPIC} -a +message.type=DELAY");
+    stage.admin(cluster.address())?.expect(&command, &["success"])?;
+    let proxy = stage.proxy(cluster.address())?;
+    let by_hand = Wants::new("by_hand", TOPIC).with(&["--simple", "--invisible", "30"]);
+    let by_hand = stage.consume_grpc(proxy.address, &by_hand)?;
+    let pushed = stage.consume_grpc(proxy.address, &Wants::new("pushed", TOPIC))?;
+    let delay = DELAY.as_millis().to_string();
+    let sends = Sends::new(TOPIC, "later", 10).with(&["--delay-ms", &delay]);
+    let sent = stage.produce_grpc(proxy.address, &sends)?;
+    for consumer in [&by_hand, &pushed] {
+        await_all(&[consumer], &sent, WITHIN)?;
+        for got in consumer.got() {
+            let Some(sent) = sent.iter().find(|sent| sent.body == got.body) else { continue };
+            let waited = got.at.duration_since(sent.at);
+            let early = DELAY.saturating_sub(waited);
+            ensure!(early < Duration::from_secs(1), "{} came after {waited:?}", got.body);
+        }
+    }
+    Ok(())
+}
+
 /// Message groups arrive in order, also after a failure.
 pub(super) fn in_order(stage: &mut Stage<'_>) -> Result<()> {
     const GROUPS: u32 = 3;

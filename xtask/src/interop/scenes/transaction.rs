@@ -41,6 +41,28 @@ pub(super) fn verdicts(
     consumer.stop()
 }
 
+/// The same through Apache's proxy, which hands the broker's questions on.
+pub(super) fn through_proxy(stage: &mut Stage<'_>) -> Result<()> {
+    let cluster = stage.cluster(Side::Ours)?;
+    let command =
+        format!("mqadmin updateTopic -c DefaultCluster -t {TOPIC} -a +message.type=TRANSACTION");
+    stage.admin(cluster.address())?.expect(&command, &["success"])?;
+    let proxy = stage.proxy(cluster.address())?;
+    let options = ["--topic", TOPIC, "--count", "40"];
+    let mut producing = stage.play_grpc("GrpcTransact", proxy.address, &options)?;
+    let sent = await_sent(&mut producing)?;
+    let consumer = stage.consume_grpc(proxy.address, &Wants::new("deals", TOPIC))?;
+    await_all(&[&consumer], &committed(&sent), WITHIN)?;
+    // The proxy tells brokers of its producers every 20 s; only then can they ask.
+    let open = || sent.iter().filter(|one| number(&one.body) % 4 >= 2);
+    await_until("all questions", WITHIN, || {
+        let asked = checked(&producing);
+        open().all(|one| asked.contains(&one.body))
+    })?;
+    thread::sleep(QUIET);
+    expect_only_committed(&sent, consumer.got().iter().map(|got| got.body.as_str()))
+}
+
 /// The broker is killed when half messages are stored and nothing else is known of them.
 pub(super) fn killed_between(stage: &mut Stage<'_>, producer: Side) -> Result<()> {
     let name_server = stage.name_server(Side::Ours)?;
