@@ -282,14 +282,16 @@ async fn start_here(kind: &str, conf: &Path) -> Result<Running> {
 }
 
 /// A port of this machine that nobody listens on, below the range from which the system takes the
-/// ports of outgoing connections: a broker that is killed finds its port free again.
+/// ports of outgoing connections: a broker that is killed finds its port free again. A broker takes
+/// the one two below as well.
 async fn free_address() -> Result<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 14_000;
     const COUNT: u16 = 15_000;
+    const APART: u16 = 4;
     let start = u16::try_from(std::process::id().wrapping_mul(64) % u32::from(COUNT))?;
     for _ in 0..COUNT {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let step = NEXT.fetch_add(APART, Ordering::Relaxed);
         let port = FIRST + start.wrapping_add(step) % COUNT;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         if WORLD.net.listen(address, false).await.is_ok() {

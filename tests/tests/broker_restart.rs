@@ -7,6 +7,7 @@ use futures_util::future;
 use rmq_client_producer::Producer;
 use rmq_tests::inbox::{balanced, consumer};
 use rmq_tests::load::Load;
+use rmq_tests::wire::Wire;
 use rmq_tests::{Client, Cluster, History, Inbox, eventually};
 
 const TOPIC: &str = "Orders";
@@ -59,4 +60,23 @@ async fn consumers_and_producers_go_on_while_brokers_are_restarted() -> Result<(
     producer.shutdown().await;
     client.shutdown().await;
     cluster.stop().await
+}
+
+/// Apache's dashboard asks two ports below the broker's, unless told otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_vip_port_answers_as_the_brokers_own_also_after_a_restart() -> Result<()> {
+    const GET_BROKER_RUNTIME_INFO: i32 = 28;
+    let mut cluster = Cluster::builder().brokers(1).start().await?;
+    let mut vip = cluster.broker(0);
+    vip.set_port(vip.port() - 2);
+    for _ in 0..2 {
+        let mut tool = Wire::connect(vip).await?;
+        let answer = tool.ask(GET_BROKER_RUNTIME_INFO, &[], b"").await?;
+        let answer = answer.ok_or_else(|| anyhow::anyhow!("the connection was closed"))?;
+        ensure!(answer.code() == 0 && !answer.body.is_empty(), "{answer:?}");
+        cluster.stop_broker(0).await?;
+        ensure!(Wire::connect(vip).await.is_err(), "it still listens");
+        cluster.start_broker(0).await?;
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmq_broker::{Broker, BrokerConfig};
-use rmq_remoting::tls::{ClientTls, Connector, ServerTls};
+use rmq_remoting::tls::{Acceptor, ClientTls, Connector, ServerTls};
 use rmq_remoting::{
     Client, ClientConfig, Processor, Server, ServerConfig, ServerHandle, Unsupported,
 };
@@ -21,6 +21,8 @@ use crate::running::{Running, StartError, check_free, listen};
 
 /// How long a start waits for name servers; those that are late are told later.
 const REGISTER_WAIT: Duration = Duration::from_secs(1);
+/// The VIP port lies so far below the broker's.
+const VIP_BELOW: u16 = 2;
 /// Most threads that serve connections.
 const SHARDS_MAX: usize = 16;
 
@@ -89,6 +91,10 @@ pub async fn start_broker(world: &World, settings: BrokerSettings) -> Result<Run
     let dir = &settings.store.store_path_root_dir;
     let mut lines = vec![
         format!("broker {} listens on {addr}{}", config.broker_name, also(addr, told)),
+        match &parts.vip {
+            Some(vip) => format!("tools with the VIP channel switched on use {}", vip.local_addr()),
+            None => "tools with the VIP channel switched on do not reach it".to_owned(),
+        },
         format!(
             "store {} with {}",
             std::path::absolute(dir).unwrap_or_else(|_| dir.clone()).display(),
@@ -119,6 +125,7 @@ struct Parts {
     store: Arc<LocalStore>,
     broker: Arc<Broker>,
     server: ServerHandle,
+    vip: Option<ServerHandle>,
     connector: Option<Arc<Connector>>,
 }
 
@@ -143,7 +150,7 @@ impl Parts {
                 let server = Server::builder(world.clone(), tasks)
                     .listen(at)
                     .processor(processor)
-                    .tls(acceptor)
+                    .tls(acceptor.clone())
                     .config(config);
                 listen(WHAT, at, server).await.map(|server| (broker, server))
             }
@@ -152,7 +159,8 @@ impl Parts {
         match listening {
             Ok((broker, server)) => {
                 let (world, tasks) = (world.clone(), tasks.clone());
-                Ok(Self { world, tasks, store, broker, server, connector })
+                let vip = listen_for_tools(&world, &tasks, at, &broker, acceptor).await;
+                Ok(Self { world, tasks, store, broker, server, vip, connector })
             }
             Err(error) => {
                 if let Err(stop) = store.stop().await {
@@ -192,13 +200,40 @@ impl Parts {
         self.broker.unregister().await;
         self.server.stop_accepting();
         self.broker.release_holds();
-        self.server.drain(grace).await;
+        match &self.vip {
+            Some(vip) => drop(tokio::join!(self.server.drain(grace), vip.drain(grace))),
+            None => self.server.drain(grace).await,
+        }
         let mut unfinished = self.broker.stop().await;
         if let Err(error) = self.store.stop().await {
             unfinished.push(error.to_string());
         }
         unfinished.extend(self.tasks.stop(clock, grace).await);
         unfinished
+    }
+}
+
+/// Listens on the VIP port too. Clients use it when told so, Apache's dashboard always is; a broker
+/// without it serves all others, so a port that is taken is no reason to stop.
+async fn listen_for_tools(
+    world: &World,
+    tasks: &Tasks,
+    broker_at: SocketAddr,
+    broker: &Arc<Broker>,
+    acceptor: Option<Arc<Acceptor>>,
+) -> Option<ServerHandle> {
+    // A broker on a port of the system's choice has no neighbour.
+    let port = broker_at.port().checked_sub(VIP_BELOW).filter(|port| *port > 0)?;
+    let at = SocketAddr::new(broker_at.ip(), port);
+    let processor: Arc<dyn Processor> = Arc::clone(broker) as _;
+    let config = ServerConfig { shards: 0, ..ServerConfig::default() };
+    let server = Server::builder(world.clone(), tasks).listen(at).processor(processor);
+    match server.tls(acceptor).config(config).start().await {
+        Ok(server) => Some(server),
+        Err(error) => {
+            tracing::warn!(%at, %error, "no VIP port: tools that use it do not reach this broker");
+            None
+        }
     }
 }
 
