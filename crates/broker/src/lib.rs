@@ -10,7 +10,7 @@
 //! | `processor` | requests of clients: send, pull, pop, progress, heartbeats, locks, queries, send-back |
 //! | `admin` | requests of operators |
 //! | `reply` | every response code and text of a refusal |
-//! | `topic_table`, `group_table`, `offset_table`, `queue_lock` | tables that are kept in files |
+//! | `topic_table`, `group_table`, `offset_table`, `filter_table`, `queue_lock` | tables that are kept in files |
 //! | `consumer_registry`, `producer_registry` | who is connected |
 //! | `hold` | pulls and pops that wait |
 //! | `delay` | messages that wait for the time of a delay level |
@@ -40,6 +40,7 @@ mod consumer_registry;
 mod delay;
 mod document;
 mod filter;
+mod filter_table;
 mod group_table;
 mod hold;
 mod identity;

@@ -20,6 +20,8 @@ pub(crate) const SUBSCRIPTION_BYTES_MAX: usize = 256 << 20;
 pub(crate) const EXPRESSION_MAX: usize = 4 << 10;
 /// Compiled conditions that are remembered.
 pub(crate) const CONDITIONS_MAX: usize = 1_000;
+/// Conditions that groups subscribe with, those included that have left.
+pub(crate) const FILTERS_MAX: usize = 10_000;
 /// Bytes of a client id.
 pub(crate) const CLIENT_ID_MAX: usize = 255;
 /// Bytes of a group's settings as JSON.

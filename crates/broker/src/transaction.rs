@@ -22,7 +22,7 @@ use rmq_store::{MessageStore, QueueKey, ReadError};
 
 pub(crate) use check::{Rules, TransactionCheck};
 pub(crate) use ends::note;
-pub(crate) use half::Half;
+pub(crate) use half::{Half, resumed_properties, tags_code};
 pub(crate) use ledger::Ledger;
 
 use crate::offset_table::{Backward, OffsetTable, Place};

@@ -20,6 +20,7 @@ use crate::consumer_registry::ConsumerRegistry;
 use crate::delay::{Bells, DelayDelivery, DelayProgress, Levels, Release};
 use crate::document::Files;
 use crate::filter::Filters;
+use crate::filter_table::FilterTable;
 use crate::group_table::GroupTable;
 use crate::hold::HoldService;
 use crate::identity::Identity;
@@ -64,6 +65,7 @@ pub(super) struct Parts {
     pub(super) producers: Arc<ProducerRegistry>,
     pub(super) holds: Arc<HoldService>,
     pub(super) filters: Arc<Filters>,
+    pub(super) filter_table: Arc<FilterTable>,
     pub(super) bells: Arc<Bells>,
     pub(super) timer_bell: Arc<Notify>,
     pub(super) stats: Arc<Stats>,
@@ -122,6 +124,7 @@ impl Parts {
             offsets,
             locks: Arc::new(LockTable::open(&files, monotonic)?),
             delays: Arc::new(DelayProgress::open(&files)?),
+            filter_table: Arc::new(FilterTable::open(&files, now)?),
             files: Arc::new(files),
             identity,
             live: Arc::new(Live::new(&config)),

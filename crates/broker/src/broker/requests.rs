@@ -99,6 +99,7 @@ impl Requests {
             code::GET_ALL_MESSAGE_REQUEST_MODE => self.assignments.all().into(),
             code::POLLING_INFO => self.pop.polling(&request).into(),
             code::END_TRANSACTION => self.transactions.process(&request),
+            code::RESUME_CHECK_HALF_MESSAGE => self.transactions.resume(&request),
             code::UPDATE_CONSUMER_OFFSET => self.offsets.update(peer, &request).into(),
             code::QUERY_CONSUMER_OFFSET => self.offsets.query(&request),
             code::CONSUMER_SEND_MSG_BACK => self.send_back.process(&request),
@@ -235,6 +236,7 @@ fn clients(p: &Parts) -> ClientRequests {
         consumers: Arc::clone(&p.consumers),
         producers: Arc::clone(&p.producers),
         filters: Arc::clone(&p.filters),
+        filter_table: Arc::clone(&p.filter_table),
         clock: p.clock(),
     }
 }

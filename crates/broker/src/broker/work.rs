@@ -14,6 +14,7 @@ use super::parts::Parts;
 use crate::assignment::routes::RouteView;
 use crate::delay::{Bells, DelayDelivery, Levels};
 use crate::document::{self, Document, Files, Rhythm};
+use crate::filter_table::FilterTable;
 use crate::hold::HoldService;
 use crate::pop::order::OrderTable;
 use crate::pop::revive::{Revival, ReviveWatch};
@@ -41,6 +42,7 @@ pub(super) struct Work {
     levels: Levels,
     revival: Arc<Revival>,
     orders: Arc<OrderTable>,
+    filter_table: Arc<FilterTable>,
     transactions: Arc<TransactionCheck>,
     holds: Arc<HoldService>,
     clients: Arc<ClientRequests>,
@@ -100,12 +102,14 @@ impl Work {
                 (Arc::clone(&parts.offsets) as _, progress),
                 (Arc::clone(&parts.pop.orders) as _, progress),
                 (Arc::clone(&parts.delays) as _, delays),
+                (Arc::clone(&parts.filter_table) as _, delays),
             ],
             delivery: Arc::new(parts.delivery()),
             timers: Mutex::new(timers),
             levels: parts.levels.clone(),
             revival: Arc::new(parts.revival()),
             orders: Arc::clone(&parts.pop.orders),
+            filter_table: Arc::clone(&parts.filter_table),
             transactions: Arc::new(parts.transaction_check()),
             holds: Arc::clone(&parts.holds),
             clients,
@@ -163,7 +167,9 @@ impl Work {
             }
             self.clients.expire(self.client_life);
             self.locks.expire(clock.monotonic());
-            self.orders.expire(Timestamp::from(clock.wall()));
+            let now = Timestamp::from(clock.wall());
+            self.orders.expire(now);
+            self.filter_table.expire(now);
         }
     }
 

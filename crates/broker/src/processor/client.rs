@@ -16,6 +16,7 @@ use rmq_runtime::Clock;
 use crate::config::Live;
 use crate::consumer_registry::{Changed, Client, ConsumerRegistry, Joining};
 use crate::filter::{Filters, Unfiltered};
+use crate::filter_table::FilterTable;
 use crate::group_table::GroupTable;
 use crate::limits;
 use crate::producer_registry::ProducerRegistry;
@@ -30,6 +31,7 @@ pub(crate) struct ClientRequests {
     pub(crate) consumers: Arc<ConsumerRegistry>,
     pub(crate) producers: Arc<ProducerRegistry>,
     pub(crate) filters: Arc<Filters>,
+    pub(crate) filter_table: Arc<FilterTable>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -83,6 +85,9 @@ impl ClientRequests {
         let retry = name::retry_topic(&group_name);
         self.topics.provide(&retry, group.retry_queues, sys_flag, wall);
         tame(&mut joining.group);
+        if !joining.without_subscriptions {
+            self.filter_table.subscribed(&group_name, &joining.group.subscription_data_set, wall);
+        }
         let joined = self.consumers.join(joining, self.clock.monotonic());
         if joined.changed {
             self.tell(&self.consumers.changed(&group_name));
@@ -102,7 +107,7 @@ impl ClientRequests {
         if let Some(group) = header.consumer_group
             && let Some(changed) = self.consumers.leave(&group, peer.id())
         {
-            self.tell(&changed);
+            self.left(&changed);
         }
         Response::ok()
     }
@@ -137,7 +142,7 @@ impl ClientRequests {
     pub(crate) fn closed(&self, peer: &Arc<Peer>) {
         self.producers.closed(peer.id());
         for changed in self.consumers.closed(peer.id()) {
-            self.tell(&changed);
+            self.left(&changed);
         }
     }
 
@@ -151,8 +156,17 @@ impl ClientRequests {
             peer.close();
         }
         for changed in changes {
-            self.tell(&changed);
+            self.left(&changed);
         }
+    }
+
+    /// Somebody has left a group.
+    fn left(&self, changed: &Changed) {
+        if self.consumers.client_ids(&changed.group).is_none() {
+            let now = Timestamp::from(self.clock.wall());
+            self.filter_table.left(&changed.group, now);
+        }
+        self.tell(changed);
     }
 
     /// Tells the members of a group that it has changed.

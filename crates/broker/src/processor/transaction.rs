@@ -1,4 +1,4 @@
-//! Ends of transactions: 37.
+//! Ends of transactions (37), and another round of checks of one that was given up (323).
 //!
 //! A commit stages the message where it belongs and the note of the end behind it, in that order:
 //! a crash between the two delivers it twice at worst. Of two verdicts the first one counts
@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rmq_message::record::{NewRecord, RecordView};
-use rmq_message::{PhysicalOffset, Timestamp, sys_flag};
-use rmq_remoting::protocol::transaction::{EndTransaction, verdict};
+use rmq_message::{PhysicalOffset, Timestamp, id, sys_flag};
+use rmq_remoting::protocol::transaction::{EndTransaction, ResumeCheck, verdict};
 use rmq_remoting::{RemotingCommand, Reply, Response};
 use rmq_runtime::Clock;
 use rmq_store::{AppendError, AppendReceipt, QueueKey, ReadError};
@@ -20,7 +20,7 @@ use crate::cold::ColdReads;
 use crate::identity::Identity;
 use crate::reply;
 use crate::topic_table::TopicTable;
-use crate::transaction::{Half, Ledger, half_queue, note};
+use crate::transaction::{Half, Ledger, half_queue, note, resumed_properties, tags_code};
 
 /// Serves ends of transactions.
 pub(crate) struct TransactionRequests {
@@ -56,6 +56,39 @@ impl TransactionRequests {
                 refused.into()
             }
         })
+    }
+
+    /// Has the producer asked again about a transaction that was given up (323): a new half message
+    /// is made of what lies in `TRANS_CHECK_MAX_TIME_TOPIC`.
+    pub(crate) fn resume(self: &Arc<Self>, request: &RemotingCommand) -> Reply {
+        let asked = match request.payload::<ResumeCheck>() {
+            Ok(asked) => asked,
+            Err(error) => return reply::failed(error).into(),
+        };
+        let Some((_, at)) = asked.msg_id.as_deref().and_then(id::parse_offset_id) else {
+            return reply::resume_failed().into();
+        };
+        let this = Arc::clone(self);
+        self.cold.with_message(at, move |stored| match this.stage_again(stored) {
+            Ok(receipt) => this.appender.answer(receipt.end, Before::default(), Response::ok()),
+            Err(refused) => refused.into(),
+        })
+    }
+
+    fn stage_again(&self, stored: Result<Bytes, ReadError>) -> Result<AppendReceipt, Response> {
+        let stored = stored.map_err(|_| reply::resume_failed())?;
+        let given_up = RecordView::parse(&stored).map_err(|_| reply::resume_failed())?;
+        let properties = resumed_properties(&given_up).ok_or_else(reply::resume_refused)?;
+        let queue = half_queue();
+        let half = NewRecord {
+            topic: &queue.topic,
+            queue_id: queue.queue_id,
+            properties: &properties,
+            store_host: self.identity.address(),
+            ..given_up.to_new(tags_code(&given_up))
+        };
+        let staged = self.appender.stage(&queue, std::slice::from_ref(&half));
+        staged.map_err(|error| reply::append_failed(&error, self.appender.body_max()))
     }
 
     fn end(

@@ -135,6 +135,19 @@ pub(crate) fn transaction_over() -> Response {
     failed("the transaction has been ended before, or was given up; the first end counts")
 }
 
+/// The message that is to be asked about again cannot be read.
+pub(crate) fn resume_failed() -> Response {
+    failed("Exception was thrown when putting message back to RMQ_SYS_TRANS_HALF_TOPIC.")
+}
+
+/// It is none that was given up.
+pub(crate) fn resume_refused() -> Response {
+    failed(
+        "Put message back to RMQ_SYS_TRANS_HALF_TOPIC failed. Only a transaction that was given up \
+         is asked about again: a message of TRANS_CHECK_MAX_TIME_TOPIC",
+    )
+}
+
 pub(crate) fn timers_disabled() -> Response {
     failed("accurate timer message is not enabled, timerWheelEnable is false")
 }

@@ -69,7 +69,7 @@ impl<'a> Half<'a> {
 
     /// The queue entry's part of its tag.
     pub(crate) fn tags_code(&self) -> i64 {
-        self.0.property(property::TAGS).map_or(0, |tag| java::hash(tag).into())
+        tags_code(&self.0)
     }
 
     /// The properties of a copy that takes its place; `checks` when its producer is asked.
@@ -99,10 +99,32 @@ impl<'a> Half<'a> {
     }
 }
 
+/// The queue entry's part of a record's tag.
+pub(crate) fn tags_code(record: &RecordView<'_>) -> i64 {
+    record.property(property::TAGS).map_or(0, |tag| java::hash(tag).into())
+}
+
 /// A time in seconds as a property tells it; the usual one when it tells none.
 fn immunity_ms(text: &str, otherwise: i64) -> i64 {
     let seconds: Option<i64> = text.trim().parse().ok().filter(|seconds| *seconds >= 0);
     seconds.map_or(otherwise, |seconds| seconds.saturating_mul(MILLIS))
+}
+
+/// The properties of a new half message for a transaction that was given up: nobody has been asked
+/// about it yet. None when the record is no such message.
+pub(crate) fn resumed_properties(given_up: &RecordView<'_>) -> Option<Vec<u8>> {
+    if given_up.topic != name::TRANS_CHECK_MAX_TIME_TOPIC {
+        return None;
+    }
+    given_up.property(property::REAL_TOPIC)?;
+    let forgotten =
+        [property::TRANSACTION_PREPARED_QUEUE_OFFSET, property::TRANSACTION_CHECK_TIMES];
+    let mut text = without(given_up.properties, &forgotten);
+    text.extend_from_slice(property::TRANSACTION_CHECK_TIMES.as_bytes());
+    text.push(NAME_VALUE_SEPARATOR);
+    text.push(b'0');
+    text.push(PROPERTY_SEPARATOR);
+    Some(text)
 }
 
 fn without(text: &[u8], names: &[&str]) -> Vec<u8> {

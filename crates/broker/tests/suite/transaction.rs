@@ -8,7 +8,7 @@ use rmq_message::sys_flag;
 use rmq_remoting::protocol::heartbeat::{Heartbeat, ProducerGroup};
 use rmq_remoting::protocol::send::{SendMessage, SendResponse};
 use rmq_remoting::protocol::topic::DeleteTopic;
-use rmq_remoting::protocol::transaction::{CheckTransaction, EndTransaction, verdict};
+use rmq_remoting::protocol::transaction::{CheckTransaction, EndTransaction, ResumeCheck, verdict};
 use rmq_remoting::{TypedRequest, request_code, response_code};
 
 use crate::fixture::{Fixture, Seen, bodies, config, header, payload, seen};
@@ -233,6 +233,25 @@ async fn a_transaction_that_nobody_ends_is_parked_where_operators_find_it() {
     let parked = arrival(&fixture, GIVEN_UP).await;
     assert_eq!(parked.properties.get("REAL_TOPIC"), Some("Orders"));
     assert_eq!(parked.properties.get("UNIQ_KEY"), half.0.transaction_id.as_deref());
+
+    // An operator has the producer asked once more, from the first time on.
+    let resume = |at: i64| ResumeCheck {
+        topic: Some(GIVEN_UP.into()),
+        msg_id: Some(format!("7F00000200005597{at:016X}").into()),
+    };
+    let refused = fixture.ask(resume(half.1).to_command()).await;
+    assert_eq!(refused.code, response_code::SYSTEM_ERROR, "was never given up: it is the copy");
+    fixture.call(&resume(parked.physical)).await;
+    let (again, message) = question(&mut producer).await;
+    assert_eq!(message.properties.get("TRANSACTION_CHECK_TIMES"), Some("1"));
+    let commit = EndTransaction {
+        tran_state_table_offset: again.tran_state_table_offset,
+        commit_log_offset: again.commit_log_offset,
+        from_transaction_check: Some(true),
+        ..end(&half, verdict::COMMIT)
+    };
+    fixture.call(&commit).await;
+    assert_eq!(bodies(&fixture.pull("Orders", 2, 0).await), ["half"]);
     fixture.stop().await;
 }
 

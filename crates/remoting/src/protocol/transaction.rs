@@ -1,4 +1,4 @@
-//! The second half of transactions: end (37) and check (39).
+//! The second half of transactions: end (37), check (39), and a new round of checks (323).
 
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -48,6 +48,15 @@ header! {
         /// Broker.
         broker_name: Option<CompactString> = "bname",
     }
+
+    /// Has the producer asked again about a transaction that was given up (323).
+    #[doc(alias = "ResumeCheckHalfMessageRequestHeader")]
+    pub struct ResumeCheck {
+        /// Topic.
+        topic: Option<CompactString> = "topic",
+        /// Offset message id of the message that was given up.
+        msg_id: Option<CompactString> = "msgId",
+    }
 }
 
 /// Values of [`EndTransaction::commit_or_rollback`].
@@ -62,5 +71,6 @@ pub mod verdict {
 
 conversation! {
     EndTransaction = END_TRANSACTION => ();
+    ResumeCheck = RESUME_CHECK_HALF_MESSAGE => ();
     (CheckTransaction, Bytes) = CHECK_TRANSACTION_STATE => ();
 }
