@@ -1,10 +1,12 @@
 //! Requests of operators and their tools: one module for each subject.
 
 pub(crate) mod clients;
+pub(crate) mod cold;
 pub(crate) mod config;
 pub(crate) mod groups;
 pub(crate) mod offsets;
 pub(crate) mod queues;
+pub(crate) mod replicas;
 pub(crate) mod runtime;
 pub(crate) mod stats;
 pub(crate) mod topics;

@@ -64,7 +64,7 @@ impl Broker {
         let parts = Parts::open(world, tasks.child("broker"), config, store, admin)?;
         let requests = Requests::new(&parts);
         let timers = parts.timers()?;
-        let administration = Administration::new(&parts, timers.as_ref().map(Timers::shown));
+        let administration = Administration::new(&parts, timers.as_ref().map(Timers::board));
         let work = Arc::new(Work::new(&parts, Arc::clone(&requests.clients), timers));
         let Parts { identity, store, .. } = parts;
         Ok(Arc::new(Self { identity, store, requests, administration, work }))

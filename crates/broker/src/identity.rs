@@ -44,6 +44,13 @@ impl Identity {
         self.advertised.get().copied().unwrap_or(self.configured)
     }
 
+    /// Where replicas would connect to, by Apache's default the next port.
+    pub(crate) fn replica_address(&self) -> SocketAddr {
+        let mut address = self.address();
+        address.set_port(address.port().saturating_add(1));
+        address
+    }
+
     /// `true` or `false`, as the field says it.
     pub(crate) fn trace_text(&self) -> &'static str {
         if self.trace_on { "true" } else { "false" }

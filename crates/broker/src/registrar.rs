@@ -135,14 +135,11 @@ impl Registrar {
                 topic_config_table: topics,
             },
         });
-        let address = self.identity.address();
-        let mut ha = address;
-        ha.set_port(address.port().saturating_add(1));
         let header = RegisterBroker {
             broker_name: self.identity.name.clone(),
-            broker_addr: CompactString::from(address.to_string()),
+            broker_addr: CompactString::from(self.identity.address().to_string()),
             cluster_name: self.identity.cluster.clone(),
-            ha_server_addr: CompactString::from(ha.to_string()),
+            ha_server_addr: CompactString::from(self.identity.replica_address().to_string()),
             broker_id: self.identity.id,
             heartbeat_timeout_millis: None,
             enable_acting_master: Some(false),

@@ -10,9 +10,11 @@
 //! |---|---|
 //! | `wish` | what a sender asks for |
 //! | `unit`, `log`, `wheel`, `check` | the files |
+//! | `counts` | how many wait, by topic |
 //! | `recall` | tickets to take a message back |
 
 mod check;
+mod counts;
 mod log;
 pub(crate) mod recall;
 mod unit;
@@ -31,7 +33,9 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use rmq_message::record::RecordView;
-use rmq_message::{PhysicalOffset, QueueOffset, Timestamp, java, name, properties, property};
+use rmq_message::{
+    CompactString, PhysicalOffset, QueueOffset, Timestamp, java, name, properties, property,
+};
 use rmq_runtime::{Clock, ClockExt, Disk, OpenMode, Stop, Tasks};
 use rmq_store::{MessageStore, QueueKey, ReadError, ReadRequest, ReadStatus, StoreAdmin};
 use tokio::sync::Notify;
@@ -42,6 +46,7 @@ use crate::cold::ColdReads;
 use crate::config::BrokerConfig;
 use crate::delay::{Release, tags_code};
 use check::Check;
+use counts::{Counts, Tally};
 use log::TimerLog;
 use unit::Unit;
 use wheel::Wheel;
@@ -120,8 +125,16 @@ pub(crate) struct Timers {
     /// Something has changed since the last note.
     moved: bool,
     noted: Check,
-    /// The last note as one answer.
-    shown: Arc<Mutex<Bytes>>,
+    board: Arc<Board>,
+}
+
+/// What others may know of the timers.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    /// How far they were when they last wrote it down: the body of request 60.
+    pub(crate) note: Mutex<Bytes>,
+    /// How many messages wait (61).
+    pub(crate) counts: Mutex<Counts>,
 }
 
 impl Timers {
@@ -132,14 +145,19 @@ impl Timers {
         let disk = Arc::clone(&tools.disk);
         let mut log = TimerLog::open(disk, root.join("timerlog"), rules.file_len)?;
         let mut wheel = Wheel::default();
-        let mut last = None;
+        let (mut last, mut tally) = (None, Tally::default());
         log.walk(found.map_or(u64::MAX, |check| check.log_end), |at, unit| {
             last = Some(unit.message);
             if unit.tick >= check.read_to {
                 wheel.put(at, &unit);
+                tally.put(&unit);
             }
         })?;
         wheel.written();
+        let topic = |at| topic_of(&*tools.store, at);
+        let counts = Counts::open(&*tools.disk, &root.join("config"), tally, topic);
+        let note = Bytes::copy_from_slice(&check.encode());
+        let board = Board { note: Mutex::new(note), counts: Mutex::new(counts) };
         // The log may know of more than the check.
         let entered = last.and_then(|at| offset_of(&*tools.store, at)).map_or(0, |at| at.0 + 1);
         Ok(Self {
@@ -153,14 +171,14 @@ impl Timers {
             begun: None,
             moved: false,
             noted: check,
-            shown: Arc::new(Mutex::new(Bytes::copy_from_slice(&check.encode()))),
+            board: Arc::new(board),
             tools,
         })
     }
 
-    /// Where the last note is shown: the body of request 60.
-    pub(crate) fn shown(&self) -> Arc<Mutex<Bytes>> {
-        Arc::clone(&self.shown)
+    /// Where others look.
+    pub(crate) fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
     }
 
     /// Works until it is time to stop.
@@ -300,6 +318,9 @@ impl Timers {
         };
         let at = self.log.append(&unit).map_err(|error| error.to_string())?;
         self.wheel.put(at, &unit);
+        if let Some(topic) = of(property::REAL_TOPIC) {
+            self.board.counts.lock().came(&unit, topic, self.now());
+        }
         Ok(None)
     }
 
@@ -346,6 +367,10 @@ impl Timers {
             self.settle(staged).await?;
             self.begun = Some((tick, index + 1));
         }
+        let now = self.now();
+        let mut counts = self.board.counts.lock();
+        units.iter().for_each(|unit| counts.done(unit, now));
+        drop(counts);
         self.wheel.remove(tick);
         self.begun = None;
         self.moved = true;
@@ -421,6 +446,7 @@ impl Timers {
         }
         let (files, made_in) = self.log.unsynced();
         let slots = self.wheel.unwritten();
+        let metrics = self.board.counts.lock().metrics();
         let (disk, root) = (Arc::clone(&self.tools.disk), self.root.clone());
         let write = move || -> io::Result<()> {
             for file in files {
@@ -431,13 +457,14 @@ impl Timers {
                 disk.sync_dir(&root)?;
             }
             write_slots(&*disk, &root, &slots)?;
+            counts::save(&*disk, &root.join("config"), &metrics)?;
             check.save(&*disk, &root.join("config"))
         };
         match self.tools.tasks.blocking(write).await {
             Some(Ok(())) => {
                 self.log.synced();
                 self.wheel.written();
-                *self.shown.lock() = Bytes::copy_from_slice(&check.encode());
+                *self.board.note.lock() = Bytes::copy_from_slice(&check.encode());
                 self.noted = check;
                 self.moved = false;
             }
@@ -475,6 +502,13 @@ fn offset_of(store: &dyn MessageStore, at: PhysicalOffset) -> Option<QueueOffset
     let slice = store.message_at(at).ok()?;
     let record = RecordView::parse(&slice).ok()?;
     (record.topic == name::TIMER_TOPIC).then_some(record.queue_offset)
+}
+
+/// The topic that a timed message is meant for.
+fn topic_of(store: &dyn MessageStore, at: PhysicalOffset) -> Option<CompactString> {
+    let slice = store.message_at(at).ok()?;
+    let record = RecordView::parse(&slice).ok()?;
+    record.property(property::REAL_TOPIC).map(CompactString::new)
 }
 
 /// Whether one of the marks is meant for the message. Before 5.4 they carried the topic as well.

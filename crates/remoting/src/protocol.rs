@@ -21,6 +21,7 @@ pub mod pull;
 pub mod query;
 pub mod queue;
 pub mod register;
+pub mod replica;
 pub mod route;
 pub mod send;
 pub mod send_back;

@@ -1,4 +1,4 @@
-//! The state of this broker in words (28), and of its replicas (907, 908).
+//! The state of this broker in words (28).
 //!
 //! Keys and forms are those of Apache RocketMQ 5.5: dashboards and exporters parse each of them.
 //! Requests do not wait in queues of thread pools here, so those are always empty; their capacities
@@ -11,7 +11,6 @@ use std::sync::Arc;
 use rmq_message::record::RecordView;
 use rmq_message::{PhysicalOffset, Timestamp, name};
 use rmq_remoting::protocol::kv::KvTable;
-use rmq_remoting::protocol::stats::ReplicaStatus;
 use rmq_remoting::{Reply, Response};
 use rmq_runtime::{Clock, Disk, Monotonic, Tasks};
 use rmq_store::{MessageStore, QueueKey, StoreAdmin};
@@ -20,6 +19,7 @@ use crate::delay::{DelayProgress, Levels};
 use crate::hold::HoldService;
 use crate::processor::offset::blocking;
 use crate::stats::{Count, Stats};
+use crate::timer::Board;
 
 /// Serves them.
 #[derive(Clone)]
@@ -35,6 +35,8 @@ pub(crate) struct RuntimeAdmin {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
     pub(crate) started: Started,
+    /// None when nothing is timed.
+    pub(crate) timers: Option<Arc<Board>>,
     /// Sends are refused before this moment, ms since 1970.
     pub(crate) accept_from: i64,
 }
@@ -74,6 +76,8 @@ impl RuntimeAdmin {
         rows([
             ("brokerActive", self.admin.health().writable.to_string()),
             ("brokerVersionDesc", "V5_5_0".to_owned()),
+            // Apache has dropped it, and its exporter reads it still.
+            ("brokerVersion", rmq_remoting::VERSION.to_string()),
             ("bootTimestamp", self.started.wall.to_string()),
             (
                 "runtime",
@@ -145,10 +149,11 @@ impl RuntimeAdmin {
 
     /// Messages that wait for their time.
     fn waiting(&self) -> Rows {
+        let timed = self.timers.as_ref().map_or(0, |board| board.counts.lock().total());
         let mut rows = rows([
             ("timerReadBehind", "0".to_owned()),
             ("timerOffsetBehind", "0".to_owned()),
-            ("timerCongestNum", "0".to_owned()),
+            ("timerCongestNum", timed.to_string()),
             ("timerEnqueueTps", "0.0".to_owned()),
             ("timerDequeueTps", "0.0".to_owned()),
         ]);
@@ -159,16 +164,6 @@ impl RuntimeAdmin {
             rows.insert(key, format!("{},{max}", self.delays.get(level)));
         }
         rows
-    }
-
-    /// The replicas of this broker (907): it is the master, and has none.
-    pub(crate) fn replicas(&self) -> Response {
-        let end = self.admin.status().max_physical;
-        Response::of(&ReplicaStatus {
-            master: true,
-            master_commit_log_max_offset: end.to_i64(),
-            ..ReplicaStatus::default()
-        })
     }
 }
 

@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use parking_lot::Mutex;
 use rmq_remoting::request_code as code;
 use rmq_remoting::{RemotingCommand, Reply, Response};
 
 use super::parts::Parts;
 use crate::admin::clients::ClientAdmin;
+use crate::admin::cold::{self, ColdReads};
 use crate::admin::config::ConfigAdmin;
 use crate::admin::groups::GroupAdmin;
 use crate::admin::offsets::OffsetAdmin;
 use crate::admin::queues::QueueAdmin;
+use crate::admin::replicas::ReplicaAdmin;
 use crate::admin::runtime::{RuntimeAdmin, Started};
 use crate::admin::stats::StatsAdmin;
 use crate::admin::topics::TopicAdmin;
 use crate::processor::offset::OffsetRequests;
 use crate::reply;
+use crate::timer::Board;
 
 /// Those who serve them.
 pub(super) struct Administration {
@@ -31,12 +32,14 @@ pub(super) struct Administration {
     config: ConfigAdmin,
     clients: ClientAdmin,
     offsets: OffsetRequests,
-    /// How far the timers are; nothing when there are none.
-    timer_note: Option<Arc<Mutex<Bytes>>>,
+    replicas: ReplicaAdmin,
+    cold: ColdReads,
+    /// None when nothing is timed.
+    timers: Option<Arc<Board>>,
 }
 
 impl Administration {
-    pub(super) fn new(p: &Parts, timer_note: Option<Arc<Mutex<Bytes>>>) -> Self {
+    pub(super) fn new(p: &Parts, timers: Option<Arc<Board>>) -> Self {
         let topics = Arc::new(topics(p));
         Self {
             groups: groups(p, &topics),
@@ -44,7 +47,7 @@ impl Administration {
             moves: moves(p),
             stats: stats(p),
             queues: queues(p),
-            runtime: runtime(p),
+            runtime: runtime(p, timers.clone()),
             config: ConfigAdmin {
                 config: p.config.clone(),
                 live: Arc::clone(&p.live),
@@ -56,7 +59,13 @@ impl Administration {
             },
             clients: clients(p),
             offsets: super::requests::offsets(p),
-            timer_note,
+            replicas: ReplicaAdmin {
+                identity: Arc::clone(&p.identity),
+                admin: Arc::clone(&p.store_admin),
+                opened_end: p.store_admin.status().max_physical,
+            },
+            cold: ColdReads::default(),
+            timers,
         }
     }
 
@@ -94,9 +103,18 @@ impl Administration {
             code::QUERY_CONSUME_QUEUE => self.queues.entries(request),
             code::QUERY_CONSUME_TIME_SPAN => self.queues.time_spans(request),
             code::QUERY_CORRECTION_OFFSET => self.queues.corrections(request).into(),
-            code::GET_BROKER_HA_STATUS => self.runtime.replicas().into(),
-            // Concerns replicas only; a master answers that all is well.
-            code::RESET_MASTER_FLUSH_OFFSET => Response::ok().into(),
+            code::NOTIFY_MIN_BROKER_ID_CHANGE => self.replicas.min_broker(request).into(),
+            code::EXCHANGE_BROKER_HA_INFO => self.replicas.addresses(request).into(),
+            code::GET_BROKER_HA_STATUS => self.replicas.status().into(),
+            code::GET_BROKER_EPOCH_CACHE => reply::no_controller().into(),
+            // Concern replicas only; a master answers that all is well.
+            code::RESET_MASTER_FLUSH_OFFSET | code::NOTIFY_BROKER_ROLE_CHANGED => {
+                Response::ok().into()
+            }
+            code::UPDATE_COLD_DATA_FLOW_CTR_CONFIG => self.cold.limit(request).into(),
+            code::REMOVE_COLD_DATA_FLOW_CTR_CONFIG => self.cold.unlimit(request).into(),
+            code::GET_COLD_DATA_FLOW_CTR_INFO => self.cold.show().into(),
+            code::SET_COMMITLOG_READ_MODE => cold::read_ahead(request).into(),
             code::GET_CONSUMER_CONNECTION_LIST => self.stats.consumers(request).into(),
             code::GET_PRODUCER_CONNECTION_LIST => self.stats.producers(request).into(),
             code::GET_ALL_PRODUCER_INFO => self.stats.all_producers().into(),
@@ -110,11 +128,17 @@ impl Administration {
             code::GET_CONSUMER_RUNNING_INFO => self.clients.describe(request),
             code::CONSUME_MESSAGE_DIRECTLY => self.clients.consume(request),
             code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => self.clients.status(request),
-            code::GET_TIMER_CHECK_POINT => match &self.timer_note {
-                Some(note) => Response::ok().with_body(note.lock().clone()).into(),
-                None => reply::failed("The checkpoint is null").into(),
+            code::GET_TIMER_CHECK_POINT => match &self.timers {
+                Some(board) => Response::ok().with_body(board.note.lock().clone()).into(),
+                None => reply::no_timer_check().into(),
             },
-            code::SWITCH_TIMER_ENGINE => reply::timer_engine_fixed().into(),
+            code::GET_TIMER_METRICS => match &self.timers {
+                Some(board) => Response::of(&board.counts.lock().metrics()).into(),
+                None => reply::no_timers().into(),
+            },
+            code::SWITCH_TIMER_ENGINE => {
+                reply::timer_engine(self.timers.is_some(), &request.fields).into()
+            }
             other => reply::unserved(other).into(),
         }
     }
@@ -188,7 +212,7 @@ fn queues(p: &Parts) -> QueueAdmin {
     }
 }
 
-fn runtime(p: &Parts) -> RuntimeAdmin {
+fn runtime(p: &Parts, timers: Option<Arc<Board>>) -> RuntimeAdmin {
     RuntimeAdmin {
         holds: Arc::clone(&p.holds),
         delays: Arc::clone(&p.delays),
@@ -200,6 +224,7 @@ fn runtime(p: &Parts) -> RuntimeAdmin {
         dir: p.config.store_path_root_dir.clone(),
         clock: p.clock(),
         tasks: p.tasks.clone(),
+        timers,
         started: Started { wall: p.opened.0, monotonic: p.opened.1 },
         accept_from: p.config.start_accept_send_request_time_stamp,
     }

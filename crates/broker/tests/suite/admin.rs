@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use rmq_broker::BrokerConfig;
 use rmq_message::MessageQueue;
+use rmq_remoting::protocol::assignment::{RequestMode, SetRequestMode};
 use rmq_remoting::protocol::cluster::{GetBrokerConfig, UpdateBrokerConfig};
 use rmq_remoting::protocol::group::{
-    AllGroupConfigs, DeleteGroup, GetGroupConfig, GroupForbidden, SubscriptionGroupConfig,
+    AllGroupConfigs, CreateGroups, DeleteGroup, GetGroupConfig, GroupForbidden,
+    SubscriptionGroupConfig,
 };
 use rmq_remoting::protocol::lock::LockQueues;
 use rmq_remoting::protocol::offset::{AllConsumerOffsets, QueryConsumerOffset};
@@ -13,7 +15,7 @@ use rmq_remoting::protocol::query::QueryMessage;
 use rmq_remoting::protocol::queue::{QueryCorrection, QueryQueue, QueryTimeSpan};
 use rmq_remoting::protocol::stats::{
     BrokerRuntime, GetAllConsumeStats, GetConsumeStats, GetReplicaStatus, GetTopicStats,
-    ViewBrokerStats, WhoConsumes,
+    QuerySubscription, ViewBrokerStats, WhoConsumes,
 };
 use rmq_remoting::protocol::topic::{
     BrokerSystemTopics, CreateTopics, DeleteTopic, GetTopicConfig, TopicConfig, TopicsByConsumer,
@@ -273,6 +275,36 @@ async fn the_state_of_a_broker_has_every_key_that_readers_parse() {
     assert!(rows["earliestMessageTimeStamp"].parse::<i64>().unwrap() > 0);
     assert_eq!(rows["msgPutTotalTodayNow"], "3");
     assert_eq!(rows["msgGetTotalTodayNow"], "3");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn groups_are_made_by_lists_and_what_was_set_for_them_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    let group = |name: &str| SubscriptionGroupConfig {
+        group_name: name.into(),
+        ..SubscriptionGroupConfig::default()
+    };
+    fixture.call(&CreateGroups { group_config_list: vec![group("A"), group("B")] }).await;
+    let all_groups = AllGroupConfigs { group_seq: None, data_version: None, max_group_num: None };
+    let groups = fixture.call(&all_groups).await.1;
+    assert!(["A", "B"].iter().all(|name| groups.subscription_group_table.contains_key(*name)));
+    fixture.send("Orders", "x", "").await;
+    let mode = SetRequestMode {
+        consumer_group: "A".into(),
+        mode: RequestMode::Pop,
+        pop_share_queue_num: 0,
+        topic: "Orders".into(),
+    };
+    fixture.call(&mode).await;
+    let all = fixture.ask(RemotingCommand::request(request_code::GET_ALL_MESSAGE_REQUEST_MODE));
+    let all: serde_json::Value = rmq_remoting::json::from_slice(&all.await.body).unwrap();
+    assert_eq!(all["messageRequestModeMap"]["Orders"]["A"]["mode"], "POP");
+    let subscription = QuerySubscription { group: "A".into(), topic: Some("Orders".into()) };
+    assert_eq!(fixture.call(&subscription).await.subscription_data, None, "nobody is there");
+    let clean = RemotingCommand::request(request_code::DELETE_EXPIRED_COMMITLOG);
+    assert_eq!(fixture.ask(clean).await.code, response_code::SUCCESS);
     fixture.stop().await;
 }
 

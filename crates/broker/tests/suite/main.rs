@@ -10,6 +10,7 @@ mod delay;
 mod fixture;
 mod foreign;
 mod golden;
+mod plain;
 mod pop;
 mod pull;
 mod register;

@@ -6,6 +6,7 @@ use rmq_broker::BrokerConfig;
 use rmq_message::{property, sys_flag};
 use rmq_remoting::protocol::pull::PullMessage;
 use rmq_remoting::protocol::send::{RecallMessage, SendResponse};
+use rmq_remoting::protocol::stats::{BrokerRuntime, GetTimerMetrics};
 use rmq_remoting::{RemotingCommand, request_code, response_code};
 
 use crate::fixture::{Fixture, bodies, config, payload, pull, seen};
@@ -180,4 +181,56 @@ async fn many_messages_of_one_tick_come_in_the_order_in_which_they_were_sent() {
     }
     assert_eq!(came, sent);
     fixture.stop().await;
+}
+
+/// How many wait for each topic.
+async fn waiting(fixture: &Fixture) -> Vec<(String, i64)> {
+    let metrics = fixture.call(&GetTimerMetrics).await;
+    metrics.timing_count.into_iter().map(|(topic, row)| (topic.into(), row.count)).collect()
+}
+
+/// Until the timers have taken in what was sent.
+async fn until(fixture: &Fixture, topic: &str, count: i64) {
+    while !waiting(fixture).await.contains(&(topic.to_owned(), count)) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_counted_by_topic_also_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(recalling(&dir));
+    let mut handle = None;
+    for (topic, delay) in [("Orders", 3600), ("Orders", 3600), ("Bills", 1)] {
+        let timed = format!("TIMER_DELAY_SEC\u{1}{delay}\u{2}");
+        let sent: SendResponse = payload(&fixture.send(topic, "x", &timed).await);
+        handle = handle.or(sent.recall_handle);
+    }
+    until(&fixture, "Orders", 2).await;
+    fixture.ask(held("Bills", 0).to_command()).await;
+    until(&fixture, "Bills", 0).await;
+    assert_eq!(fixture.call(&BrokerRuntime).await.table["timerCongestNum"], "2");
+    let recall = RecallMessage {
+        producer_group: Some("GP".into()),
+        topic: "Orders".into(),
+        recall_handle: handle.unwrap(),
+    };
+    fixture.call(&recall).await;
+    until(&fixture, "Orders", 1).await;
+    fixture.stop().await;
+
+    // The counts are made of the log; the file only names the topics.
+    let disk = &*rmq_runtime::World::system().disk;
+    let file = dir.path().join("config/timermetrics");
+    let text = String::from_utf8(disk.read(&file).unwrap().to_vec()).unwrap();
+    assert!(text.contains(r#""timingCount":{"Bills":{"count":0,"#), "{text}");
+    for damage in [text.replace(r#""count":1"#, r#""count":9"#), "{".to_owned()] {
+        disk.write(&file, damage.as_bytes()).unwrap();
+        if damage == "{" {
+            disk.remove(&dir.path().join("config/timermetrics.bak")).unwrap();
+        }
+        let fixture = Fixture::start(recalling(&dir));
+        assert!(waiting(&fixture).await.contains(&("Orders".to_owned(), 1)), "{damage}");
+        fixture.stop().await;
+    }
 }

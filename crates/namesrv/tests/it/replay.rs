@@ -5,10 +5,17 @@ use std::path::Path;
 
 use crate::stage::Stage;
 use bytes::BytesMut;
+use rmq_message::sys_flag;
 use rmq_namesrv::NamesrvConfig;
 use rmq_remoting::frame::{self, FrameLimits};
-use rmq_remoting::protocol::register::{DataVersion, RegisterBody, RegisterBroker};
-use rmq_remoting::protocol::topic::{TopicConfig, TopicConfigs};
+use rmq_remoting::protocol::register::{
+    BrokerGroupResponse, DataVersion, GetBrokerGroup, RegisterBody, RegisterBroker,
+};
+use rmq_remoting::protocol::route::{BrokerQueues, TopicRoute};
+use rmq_remoting::protocol::topic::{
+    RegisterTopic, SystemTopics, TopicConfig, TopicConfigs, TopicList, TopicsByCluster,
+    UnitSubTopics, UnitSubUnunitTopics, UnitTopics,
+};
 use rmq_remoting::{RemotingCommand, TypedRequest as _, json};
 use rmq_runtime::Disk as _;
 use rmq_runtime::system::SystemDisk;
@@ -41,6 +48,12 @@ async fn replay(stage: &Stage, name: &str) {
 
 /// What broker `broker-a` had told when the routes were recorded.
 async fn register_topics(stage: &Stage, names: &[&str]) {
+    let flagged: Vec<_> = names.iter().map(|name| (*name, 0)).collect();
+    register_flagged(stage, &flagged).await;
+}
+
+/// The same with system flags of topics.
+async fn register_flagged(stage: &Stage, topics: &[(&str, i32)]) {
     let header = RegisterBroker {
         broker_name: "broker-a".into(),
         broker_addr: "127.0.0.2:21911".into(),
@@ -53,15 +66,19 @@ async fn register_topics(stage: &Stage, names: &[&str]) {
         body_crc32: 0,
         zone_name: None,
     };
-    let topic = |name: &&str| TopicConfig {
-        topic_name: (*name).into(),
-        read_queue_nums: 2,
-        write_queue_nums: 2,
-        ..TopicConfig::default()
+    let topic = |(name, topic_sys_flag): &(&str, i32)| {
+        let config = TopicConfig {
+            topic_name: (*name).into(),
+            read_queue_nums: 2,
+            write_queue_nums: 2,
+            topic_sys_flag: *topic_sys_flag,
+            ..TopicConfig::default()
+        };
+        ((*name).into(), config)
     };
     let topics = TopicConfigs {
         data_version: DataVersion { counter: 1, ..DataVersion::default() },
-        topic_config_table: names.iter().map(|name| ((*name).into(), topic(name))).collect(),
+        topic_config_table: topics.iter().map(topic).collect(),
         ..TopicConfigs::default()
     };
     let body = RegisterBody { topic_config_serialize_wrapper: topics, ..RegisterBody::default() };
@@ -108,6 +125,46 @@ async fn counts_and_lists_follow_the_table() {
         let answer = stage.ask(recorded(name, "req")).await;
         assert_eq!(answer.field(field), Some(listed.as_str()), "{name}");
     }
+}
+
+#[tokio::test]
+async fn lists_tell_topics_by_kind() {
+    const UNIT: i32 = sys_flag::topic::UNIT;
+    const SUB: i32 = sys_flag::topic::UNIT_SUB;
+    let stage = Stage::start(NamesrvConfig::default()).await;
+    let topics = [("Plain", 0), ("Unit", UNIT), ("Both", UNIT | SUB), ("Sub", SUB)];
+    register_flagged(&stage, &topics).await;
+    let of_cluster = TopicsByCluster { cluster: "DefaultCluster".into() };
+    for (request, expected) in [
+        (of_cluster.to_command(), &["Both", "Plain", "Sub", "Unit"][..]),
+        (SystemTopics.to_command(), &["DefaultCluster", "broker-a"]),
+        (UnitTopics.to_command(), &["Both", "Unit"]),
+        (UnitSubTopics.to_command(), &["Both", "Sub"]),
+        (UnitSubUnunitTopics.to_command(), &["Sub"]),
+    ] {
+        let code = request.code;
+        let mut list = stage.ask(request).await.payload::<TopicList>().unwrap();
+        list.topic_list.sort_unstable();
+        assert_eq!(list.topic_list, expected, "{code}");
+    }
+    let group =
+        GetBrokerGroup { cluster_name: "DefaultCluster".into(), broker_name: "broker-a".into() };
+    let group = stage.ask(group.to_command()).await.payload::<BrokerGroupResponse>().unwrap();
+    assert_eq!(group.broker_member_group.unwrap().broker_addrs[&0], "127.0.0.2:21911");
+
+    let queues = BrokerQueues {
+        broker_name: "broker-a".into(),
+        read_queue_nums: 3,
+        write_queue_nums: 3,
+        perm: 6,
+        ..BrokerQueues::default()
+    };
+    let route = TopicRoute { queue_datas: vec![queues], ..TopicRoute::default() };
+    let register = (RegisterTopic { topic: "ByHand".into() }, route);
+    assert!(stage.ask(register.to_command()).await.is_success());
+    let ask = RemotingCommand::request(105).with_field("topic", "ByHand");
+    let route = stage.ask(ask).await.payload::<TopicRoute>().unwrap();
+    assert_eq!(route.queue_datas[0].read_queue_nums, 3);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! Numbers for tools: topics (202), progress of groups (208, 317), who consumes (300, 345), rates
-//! (315), state of a broker (28) and of its replicas (907).
+//! (315), state of a broker (28), of its replicas (907) and of its timers (61).
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::declare::{conversation, header, json_body, no_payload};
 use super::heartbeat::TopicSubscription;
 use super::kv::KvTable;
+use super::register::DataVersion;
 
 header! {
     /// Asks for the ranges of a topic's queues (202).
@@ -130,6 +131,8 @@ pub struct AllConsumeStats {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReplicaStatus {
+    /// This broker as a replica itself.
+    pub ha_client_runtime_info: ReplicaProgress,
     /// Those that are connected.
     pub ha_connection_info: Vec<Replica>,
     /// How many of them are in sync.
@@ -165,6 +168,44 @@ pub struct Replica {
 pub struct GroupList {
     /// Groups.
     pub group_list: Vec<CompactString>,
+}
+
+/// How far a replica is; all 0 on a master.
+#[doc(alias = "HAClientRuntimeInfo")]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicaProgress {
+    /// Ms since 1970.
+    pub last_read_timestamp: i64,
+    /// Ms since 1970.
+    pub last_write_timestamp: i64,
+    /// What the master has flushed.
+    pub master_flush_offset: i64,
+    /// End of its log.
+    pub max_offset: i64,
+    /// Bytes a second.
+    pub transferred_byte_in_second: i64,
+}
+
+/// How many timed messages wait (answer to 61; also the file `timermetrics`).
+#[doc(alias = "TimerMetricsSerializeWrapper")]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TimerMetrics {
+    /// Changes with each message that comes or goes.
+    pub data_version: DataVersion,
+    /// By topic.
+    pub timing_count: BTreeMap<CompactString, TimerMetric>,
+}
+
+/// Those of one topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TimerMetric {
+    /// How many.
+    pub count: i64,
+    /// When that changed, ms since 1970.
+    pub time_stamp: i64,
 }
 
 /// Subscription of a group (answer to 345).
@@ -213,12 +254,17 @@ pub struct BrokerRuntime;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GetReplicaStatus;
 
-no_payload!(BrokerRuntime, GetReplicaStatus);
+/// Asks a broker how many timed messages wait (61).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GetTimerMetrics;
+
+no_payload!(BrokerRuntime, GetReplicaStatus, GetTimerMetrics);
 json_body!(
     TopicStatsTable,
     ConsumeStats,
     AllConsumeStats,
     ReplicaStatus,
+    TimerMetrics,
     GroupList,
     GroupSubscription,
     BrokerStats,
@@ -229,6 +275,7 @@ conversation! {
     GetConsumeStats = GET_CONSUME_STATS => ConsumeStats;
     GetAllConsumeStats = GET_BROKER_CONSUME_STATS => AllConsumeStats;
     GetReplicaStatus = GET_BROKER_HA_STATUS => ReplicaStatus;
+    GetTimerMetrics = GET_TIMER_METRICS => TimerMetrics;
     WhoConsumes = QUERY_TOPIC_CONSUME_BY_WHO => GroupList;
     QuerySubscription = QUERY_SUBSCRIPTION_BY_CONSUMER => GroupSubscription;
     ViewBrokerStats = VIEW_BROKER_STATS_DATA => BrokerStats;
