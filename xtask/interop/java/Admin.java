@@ -87,6 +87,7 @@ public final class Admin {
             case "putKv" -> admin.createAndUpdateKvConfig(args.get(0), args.get(1), args.get(2));
             case "getKv" -> Options.say("VALUE " + admin.getKVConfig(args.get(0), args.get(1)));
             case "consumeDirectly" -> Options.say("RESULT " + admin.consumeMessageDirectly(args.get(0), args.get(1), args.get(2), args.get(3)));
+            case "console" -> new Console(namesrv, args.get(0), args.get(1), args.get(2), args.get(3)).ask();
             case "mqadmin" -> complain(args.get(0), mqadmin(args));
             case "mqadminFor" -> interrupted(Long.parseLong(args.get(0)), args.subList(1, args.size()));
             default -> throw new IllegalArgumentException("no such verb");

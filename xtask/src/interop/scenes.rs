@@ -256,6 +256,11 @@ pub(super) const SCENES: &[Scene] = &[
         pop::killed,
     ),
     quick("admin", "the Java admin client on our servers", admin::verbs),
+    long(
+        "console",
+        "all that Apache's dashboard and exporter ask, through the VIP channel",
+        admin::console,
+    ),
     long("mqadmin", "Apache's command line on our servers", mqadmin::command_line),
     long(
         "store-clean",

@@ -1,9 +1,10 @@
 //! `docs/compatibility.md` tells the truth: it has a row for each request code of the protocol,
-//! says `served` of those that a processor matches and of no others, and every command of Apache's
-//! command line that it calls working is played by the scene `mqadmin`.
+//! says `served` of those that a processor matches and of no others, each of which a test sends, and
+//! every command of Apache's command line that it calls working is played by the scene `mqadmin`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -18,6 +19,11 @@ const BROKER: [(&str, &str); 2] = [
     ("crates/broker/src/broker/administration.rs", "code::"),
 ];
 const NAME_SERVER: [(&str, &str); 1] = [("crates/namesrv/src/processor.rs", "request_code::")];
+/// Which types travel with which code.
+const PROTOCOL: &str = "crates/remoting/src/protocol";
+/// Who sends requests to servers: written out, by type, or as recorded.
+const TESTS: [&str; 4] =
+    ["crates/broker/tests", "crates/namesrv/tests", "tests/src", "tests/tests"];
 /// Commands of 5.5.0.
 const COMMANDS: usize = 96;
 
@@ -35,6 +41,9 @@ pub(super) fn check() -> Result<Vec<String>> {
     }
     let page = text(PAGE)?;
     let mut findings = codes(&page, &declared(&text(CODES)?), &served);
+    let tests = sources(&TESTS.map(|path| root.join(path)))?;
+    let sent = |number, name: &str, types: &[String]| is_sent(&tests, number, name, types);
+    findings.extend(untested(&page, &conversations(&sources(&[root.join(PROTOCOL)])?), sent));
     findings.extend(commands(&page, &text(SCENE)?));
     Ok(findings.into_iter().map(|what| format!("{PAGE}: {what}")).collect())
 }
@@ -61,6 +70,74 @@ fn matched<'a>(source: &'a str, before: &'a str) -> impl Iterator<Item = String>
         let is_pattern = rest.starts_with("=>") || rest.starts_with('|');
         (is_pattern && !name.is_empty()).then(|| name.to_owned())
     })
+}
+
+/// All text below folders: Rust sources and lists of recorded exchanges, and of those that were
+/// recorded by themselves the names.
+fn sources(folders: &[impl AsRef<Path>]) -> Result<String> {
+    let mut text = String::new();
+    for folder in folders {
+        let folder = folder.as_ref();
+        let entries = fs::read_dir(folder);
+        for entry in entries.with_context(|| format!("cannot read {}", folder.display()))? {
+            let path = entry?.path();
+            let is_text = path.extension().is_some_and(|kind| kind == "rs" || kind == "jsonl");
+            if path.is_dir() {
+                text += &sources(&[path])?;
+            } else if is_text {
+                text += &fs::read_to_string(&path)?;
+            } else if let Some(name) = path.file_name() {
+                text += &format!("\n{}", name.display());
+            }
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}
+
+/// Types of requests by the name of their code: `(Type, Body) = CODE => Answer;`.
+fn conversations(source: &str) -> BTreeMap<String, Vec<String>> {
+    let mut types = BTreeMap::<_, Vec<_>>::new();
+    for line in source.lines() {
+        let Some((request, rest)) = line.trim().split_once(" = ") else { continue };
+        let Some((code, _)) = rest.split_once(" =>") else { continue };
+        let request = request.trim_start_matches('(');
+        let end = request.find(|c: char| !c.is_alphanumeric()).unwrap_or(request.len());
+        types.entry(code.to_owned()).or_default().push(request[..end].to_owned());
+    }
+    types
+}
+
+fn is_sent(tests: &str, number: u32, name: &str, types: &[String]) -> bool {
+    let whole = |word: &str| {
+        let ends = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+        tests.match_indices(word).any(|(at, _)| {
+            ends(tests[..at].chars().next_back()) && ends(tests[at + word.len()..].chars().next())
+        })
+    };
+    whole(name)
+        || tests.contains(&format!("\n{number:06}-"))
+        || tests.contains(&format!("{{\"request\": {{\"code\": {number},"))
+        || types.iter().any(|name| whole(name))
+}
+
+/// Rows that say `served` of what no test sends.
+fn untested(
+    page: &str,
+    types: &BTreeMap<String, Vec<String>>,
+    sent: impl Fn(u32, &str, &[String]) -> bool,
+) -> Vec<String> {
+    let mut findings = Vec::new();
+    for line in page.lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [number, name, _, state] = cells[..] else { continue };
+        let Ok(number) = number.parse::<u32>() else { continue };
+        let types = types.get(name).map_or(&[][..], Vec::as_slice);
+        if state.starts_with("served") && !sent(number, name, types) {
+            findings.push(format!("code {number} ({name}) is served, and no test sends it"));
+        }
+    }
+    findings
 }
 
 /// The cells of the page's rows that begin with a number.
@@ -178,6 +255,23 @@ mod tests {
             ),
         ] {
             assert_eq!(check(rows), [problem], "{rows}");
+        }
+    }
+
+    #[test]
+    fn a_served_request_is_sent_by_a_test() {
+        let types = conversations("    (RegisterTopic, TopicRoute) = REGISTER => ();");
+        assert_eq!(types["REGISTER"], ["RegisterTopic"]);
+        let page = "| 217 | REGISTER | name server | served |\n| 9 | OLD | nobody | never |";
+        for (tests, count) in [
+            ("RegisterTopics", 1),
+            ("(RegisterTopic {", 0),
+            ("request_code::REGISTER)", 0),
+            ("\n000217-register.req.bin", 0),
+            ("{\"request\": {\"code\": 217, ", 0),
+        ] {
+            let sent = |number, name: &str, types: &[String]| is_sent(tests, number, name, types);
+            assert_eq!(untested(page, &types, sent).len(), count, "{tests}");
         }
     }
 

@@ -87,3 +87,24 @@ pub(super) fn verbs(stage: &mut Stage<'_>) -> Result<()> {
     ensure!(admin.ask("topicRoute Doomed").is_err(), "a deleted topic still has a route");
     Ok(())
 }
+
+/// Every call that Apache's dashboard and exporter make, made as they make it: through the VIP
+/// channel.
+pub(super) fn console(stage: &mut Stage<'_>) -> Result<()> {
+    let (cluster, consumer, sent) = busy(stage)?;
+    let trickle = Sends::new(TOPIC, "more", 100_000).with(&["--pause-ms", "500"]);
+    let _producer = stage.start_producing(Side::Apache, cluster.address(), &trickle)?;
+    let (mut admin, broker) = (stage.admin(cluster.address())?, cluster.broker.address);
+    let key = &sent.first().context("nothing was sent")?.body;
+    // Progress and numbers of consumption come some seconds after the messages.
+    await_until("progress and numbers", WITHIN, || {
+        let told = admin.ask(&format!("consumeStats {GROUP}")).unwrap_or_default();
+        let seen = admin.ask("mqadmin statsAll -t Ops").unwrap_or_default();
+        told.iter().filter(|line| line.starts_with(&format!("OFFSET {TOPIC} "))).count() == 4
+            && seen.iter().any(|line| line.contains(GROUP))
+    })?;
+    let told = admin.ask(&format!("console {broker} {TOPIC} {GROUP} {key}"))?;
+    let right = told.iter().filter(|line| line.starts_with("RIGHT ")).count();
+    ensure!(right >= 70, "only {right} calls were made");
+    consumer.stop()
+}
