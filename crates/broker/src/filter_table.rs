@@ -150,6 +150,13 @@ impl FilterTable {
         }
     }
 
+    /// The row of a group on a topic, as text for people.
+    pub(crate) fn describe(&self, group: &str, topic: &str) -> Option<String> {
+        let groups = self.groups.read();
+        let text = document::render(groups.get(group)?.get(topic)?);
+        String::from_utf8(text).ok()
+    }
+
     /// Nobody of the group is there any more.
     pub(crate) fn left(&self, group: &str, now: Timestamp) {
         if !self.groups.read().contains_key(group) {

@@ -17,6 +17,7 @@ use rmq_runtime::{Clock, Tasks};
 use rmq_store::{MessageFilter, MessageStore, QueueKey, ReadRequest, ReadStatus};
 
 use crate::consumer_registry::ConsumerRegistry;
+use crate::filter_table::FilterTable;
 use crate::identity::Identity;
 use crate::limits::echo;
 use crate::offset_table::{OffsetTable, Place};
@@ -34,6 +35,7 @@ pub(crate) struct QueueAdmin {
     pub(crate) topics: Arc<TopicTable>,
     pub(crate) offsets: Arc<OffsetTable>,
     pub(crate) consumers: Arc<ConsumerRegistry>,
+    pub(crate) filters: Arc<FilterTable>,
     pub(crate) store: Arc<dyn MessageStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
@@ -82,7 +84,10 @@ impl QueueAdmin {
             subscription = self.consumers.subscription(group, &asked.topic);
             body.filter_data = Some(match &subscription {
                 // What Apache writes for a group whose filter is no SQL.
-                Some(_) => "null".to_owned(),
+                Some(_) => {
+                    let condition = self.filters.describe(group, &asked.topic);
+                    condition.unwrap_or_else(|| "null".to_owned())
+                }
                 None => format!("{}@{} is not online!", echo(group), echo(&asked.topic)),
             });
             body.subscription_data = subscription.as_deref().map(TopicSubscription::from);

@@ -206,6 +206,7 @@ fn queues(p: &Parts) -> QueueAdmin {
         topics: Arc::clone(&p.topics),
         offsets: Arc::clone(&p.offsets),
         consumers: Arc::clone(&p.consumers),
+        filters: Arc::clone(&p.filter_table),
         store: Arc::clone(&p.store),
         clock: p.clock(),
         tasks: p.tasks.clone(),

@@ -9,6 +9,7 @@ use rmq_remoting::protocol::heartbeat::{
     ConsumerGroup, Heartbeat, MessageModel, ProducerGroup, TopicSubscription, UnregisterClient,
 };
 use rmq_remoting::protocol::lock::{LockQueues, UnlockQueues};
+use rmq_remoting::protocol::queue::QueryQueue;
 use rmq_remoting::{Invoker, TypedRequest, request_code};
 
 use crate::fixture::{Fixture, ask, call, config};
@@ -32,6 +33,41 @@ pub(crate) fn heartbeat(client: &str, topics: &[&str]) -> Heartbeat {
         producer_data_set: vec![ProducerGroup { group_name: "P".into() }],
         ..Heartbeat::default()
     }
+}
+
+#[tokio::test]
+async fn a_condition_is_shown_and_kept_when_its_group_has_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    fixture.send("T", "x", "").await;
+    let [member] = remotes(&fixture).await;
+    let mut beat = heartbeat("a", &["T"]);
+    let wanted = &mut beat.consumer_data_set[0].subscription_data_set[0];
+    (wanted.expression_type, wanted.sub_string) = ("SQL92".into(), "size > 5".into());
+    member.call(&beat).await;
+    let entries = QueryQueue {
+        topic: "T".into(),
+        queue_id: 0,
+        index: 0,
+        count: 1,
+        consumer_group: Some("G".into()),
+    };
+    let shown = fixture.call(&entries).await;
+    let condition: serde_json::Value = serde_json::from_str(&shown.filter_data.unwrap()).unwrap();
+    assert_eq!((&condition["expression"], &condition["dead"]), (&"size > 5".into(), &false.into()));
+    assert!(shown.queue_data[0].eval, "only a pull looks at the properties");
+    let leave = UnregisterClient {
+        client_id: "a".into(),
+        producer_group: None,
+        consumer_group: Some("G".into()),
+    };
+    member.call(&leave).await;
+    fixture.stop().await;
+    let disk = rmq_runtime::World::system().disk;
+    let file = disk.read(&dir.path().join("config/consumerFilter.json")).unwrap();
+    let file: serde_json::Value = rmq_remoting::json::from_slice(&file).unwrap();
+    let row = &file["filterDataByTopic"]["T"]["groupFilterData"]["G"];
+    assert!(row["dead"] == true && row["deadTime"].as_i64() > Some(0), "{file}");
 }
 
 const CHANGED: i32 = request_code::NOTIFY_CONSUMER_IDS_CHANGED;
