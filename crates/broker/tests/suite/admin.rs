@@ -10,7 +10,7 @@ use rmq_remoting::protocol::group::{
     SubscriptionGroupConfig,
 };
 use rmq_remoting::protocol::lock::LockQueues;
-use rmq_remoting::protocol::offset::{AllConsumerOffsets, QueryConsumerOffset};
+use rmq_remoting::protocol::offset::{AllConsumerOffsets, EarliestStoreTime, QueryConsumerOffset};
 use rmq_remoting::protocol::query::QueryMessage;
 use rmq_remoting::protocol::queue::{QueryCorrection, QueryQueue, QueryTimeSpan};
 use rmq_remoting::protocol::stats::{
@@ -52,6 +52,11 @@ async fn tools_see_topics_groups_and_their_progress() {
     let group = fixture.call(&group).await;
     let row = &group.offset_table[&queue];
     assert_eq!((row.broker_offset, row.consumer_offset, row.pull_offset), (3, 2, 3));
+    let earliest = EarliestStoreTime { topic: "Orders".into(), queue_id: 0 };
+    assert!(fixture.call(&earliest).await.timestamp > 0);
+    let mut lite = pull("Orders", 0, 1).to_command();
+    lite.code = request_code::LITE_PULL_MESSAGE;
+    assert_eq!(bodies(&fixture.ask(lite).await), ["1", "2"]);
     assert_eq!(fixture.call(&WhoConsumes { topic: "Orders".into() }).await.group_list, ["GC"]);
     let topics = fixture.call(&TopicsByConsumer { group: "GC".into() }).await;
     assert_eq!(topics.topic_list, ["Orders"]);

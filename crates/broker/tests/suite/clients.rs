@@ -2,17 +2,18 @@
 
 use rmq_message::MessageQueue;
 use rmq_remoting::protocol::client::{
-    ClientStatus, ConsumerConnections, ConsumerList, DescribeConsumer, GroupStatus,
-    ProducerConnections,
+    AllProducers, ClientStatus, ConsumeDirectly, ConsumerConnections, ConsumerList,
+    DescribeConsumer, GroupStatus, ProducerConnections,
 };
 use rmq_remoting::protocol::heartbeat::{
     ConsumerGroup, Heartbeat, MessageModel, ProducerGroup, TopicSubscription, UnregisterClient,
 };
 use rmq_remoting::protocol::lock::{LockQueues, UnlockQueues};
 use rmq_remoting::protocol::queue::QueryQueue;
+use rmq_remoting::protocol::send::SendResponse;
 use rmq_remoting::{Invoker, TypedRequest, request_code};
 
-use crate::fixture::{Fixture, ask, call, config};
+use crate::fixture::{Fixture, ask, bodies, call, config, payload};
 use crate::remote::remotes;
 
 pub(crate) fn heartbeat(client: &str, topics: &[&str]) -> Heartbeat {
@@ -168,6 +169,28 @@ async fn tools_reach_a_client_through_the_broker() {
     assert_eq!(one.hears().await, (ClientStatus::CODE, "G".to_owned()));
     let producers = ProducerConnections { producer_group: "P".into() };
     assert_eq!(fixture.call(&producers).await.connection_set[0].client_id, "a");
+    assert_eq!(fixture.call(&AllProducers).await.data["P"][0].client_id, "a");
+
+    // One message, handed over by the broker.
+    let sent: SendResponse = payload(&fixture.send("T", "once more", "").await);
+    let direct = ConsumeDirectly {
+        consumer_group: "G".into(),
+        client_id: Some("a".into()),
+        msg_id: Some(sent.msg_id),
+        broker_name: None,
+        topic: Some("T".into()),
+        topic_sys_flag: None,
+        group_sys_flag: None,
+    };
+    let answer = fixture.ask((direct, bytes::Bytes::new()).to_command()).await;
+    assert_eq!((answer.code, &answer.body[..]), (0, &b"I am fine"[..]));
+    let handed = one.heard.recv().await.unwrap();
+    assert_eq!(handed.code, request_code::CONSUME_MESSAGE_DIRECTLY);
+    assert_eq!(
+        (handed.field("brokerName"), handed.field("topicSysFlag")),
+        (Some("broker-a"), Some("0"))
+    );
+    assert_eq!(bodies(&handed), ["once more"]);
     fixture.stop().await;
 }
 
