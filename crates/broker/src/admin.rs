@@ -1,11 +1,11 @@
 //! Requests of operators and their tools: one module for each subject.
 
 pub(crate) mod clients;
-pub(crate) mod cold;
 pub(crate) mod config;
 pub(crate) mod groups;
 pub(crate) mod offsets;
 pub(crate) mod queues;
+pub(crate) mod read_limits;
 pub(crate) mod replicas;
 pub(crate) mod runtime;
 pub(crate) mod stats;

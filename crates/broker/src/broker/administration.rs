@@ -8,11 +8,11 @@ use rmq_remoting::{RemotingCommand, Reply, Response};
 
 use super::parts::Parts;
 use crate::admin::clients::ClientAdmin;
-use crate::admin::cold::{self, ColdReads};
 use crate::admin::config::ConfigAdmin;
 use crate::admin::groups::GroupAdmin;
 use crate::admin::offsets::OffsetAdmin;
 use crate::admin::queues::QueueAdmin;
+use crate::admin::read_limits::{self, ReadLimits};
 use crate::admin::replicas::ReplicaAdmin;
 use crate::admin::runtime::{RuntimeAdmin, Started};
 use crate::admin::stats::StatsAdmin;
@@ -33,7 +33,7 @@ pub(super) struct Administration {
     clients: ClientAdmin,
     offsets: OffsetRequests,
     replicas: ReplicaAdmin,
-    cold: ColdReads,
+    read_limits: ReadLimits,
     /// None when nothing is timed.
     timers: Option<Arc<Board>>,
 }
@@ -64,7 +64,7 @@ impl Administration {
                 admin: Arc::clone(&p.store_admin),
                 opened_end: p.store_admin.status().max_physical,
             },
-            cold: ColdReads::default(),
+            read_limits: ReadLimits::default(),
             timers,
         }
     }
@@ -111,10 +111,10 @@ impl Administration {
             code::RESET_MASTER_FLUSH_OFFSET | code::NOTIFY_BROKER_ROLE_CHANGED => {
                 Response::ok().into()
             }
-            code::UPDATE_COLD_DATA_FLOW_CTR_CONFIG => self.cold.limit(request).into(),
-            code::REMOVE_COLD_DATA_FLOW_CTR_CONFIG => self.cold.unlimit(request).into(),
-            code::GET_COLD_DATA_FLOW_CTR_INFO => self.cold.show().into(),
-            code::SET_COMMITLOG_READ_MODE => cold::read_ahead(request).into(),
+            code::UPDATE_COLD_DATA_FLOW_CTR_CONFIG => self.read_limits.limit(request).into(),
+            code::REMOVE_COLD_DATA_FLOW_CTR_CONFIG => self.read_limits.unlimit(request).into(),
+            code::GET_COLD_DATA_FLOW_CTR_INFO => self.read_limits.show().into(),
+            code::SET_COMMITLOG_READ_MODE => read_limits::read_ahead(request).into(),
             code::GET_CONSUMER_CONNECTION_LIST => self.stats.consumers(request).into(),
             code::GET_PRODUCER_CONNECTION_LIST => self.stats.producers(request).into(),
             code::GET_ALL_PRODUCER_INFO => self.stats.all_producers().into(),

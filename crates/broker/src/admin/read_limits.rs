@@ -25,7 +25,7 @@ const MODE: &str = "READ_AHEAD_MODE";
 
 /// Limits by group, in bytes.
 #[derive(Debug, Default)]
-pub(crate) struct ColdReads {
+pub(crate) struct ReadLimits {
     limits: Mutex<BTreeMap<CompactString, i64>>,
 }
 
@@ -41,7 +41,7 @@ struct Shown {
     global_acc: i64,
 }
 
-impl ColdReads {
+impl ReadLimits {
     /// Sets limits of groups (2001): lines of `group=bytes`; all of them or none.
     pub(crate) fn limit(&self, request: &RemotingCommand) -> Response {
         answer(parse(&request.body).and_then(|wanted| {
