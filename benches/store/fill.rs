@@ -1,6 +1,7 @@
 //! Many messages with keys in a store.
 #![expect(clippy::unwrap_used, reason = "a bench that fails may stop")]
 
+use rmq_message::PhysicalOffset;
 use rmq_message::record::NewRecord;
 use rmq_store::{MessageStore, QueueKey};
 
@@ -11,7 +12,8 @@ pub(crate) fn key(n: usize) -> String {
     format!("FD000000000000000000000000000000{n:024X}")
 }
 
-/// Stores messages of 1 KiB, by turns in all queues; returns their bytes in the log.
+/// Stores messages of 1 KiB, by turns in all queues, until all are acknowledged; returns their
+/// bytes in the log.
 pub(crate) fn fill(bed: &Bed, queues: &[QueueKey], count: usize) -> u64 {
     let (body, mut end) = (vec![7; 1024], 0);
     for (n, queue) in queues.iter().cycle().take(count).enumerate() {
@@ -27,5 +29,6 @@ pub(crate) fn fill(bed: &Bed, queues: &[QueueKey], count: usize) -> u64 {
         }
     }
     bed.store.settle().unwrap();
+    bed.runtime.block_on(bed.store.durable(PhysicalOffset(end))).unwrap();
     end
 }

@@ -398,7 +398,8 @@ impl Recovery<'_> {
         queue.cut(&self.queues.context, kept)
     }
 
-    /// Drops entries whose records are not in the log, and finds where queues begin.
+    /// Drops entries whose records are not in the log, and finds where queues begin. What is new in
+    /// them is in memory, and written with what comes.
     fn fit_queues(&self, end: u64) -> io::Result<()> {
         let log_min = self.segments.min();
         let fitted = self.marked.as_ref().is_some_and(|marked| marked.log_min == log_min);
@@ -420,6 +421,6 @@ impl Recovery<'_> {
             }
         }
         self.queues.set_fitted(log_min);
-        self.queues.write_all()
+        Ok(())
     }
 }
