@@ -267,6 +267,10 @@ impl Recovery<'_> {
         let again = if self.clean { 0 } else { scanned.end };
         let from = self.marked.as_ref().map_or(checked_from, |marked| marked.durable);
         let is_synced = self.marked.is_some() && from >= scanned.end;
+        if from >= scanned.end && !self.clean {
+            // No sync will follow, and files that were being removed must not come back.
+            self.segments.sync_dir()?;
+        }
         let mut unsynced = (!is_synced).then_some(Unsynced { from, again });
         if self.config.flush_disk_type == FlushDiskType::Sync
             && let Some(found) = unsynced.take()
