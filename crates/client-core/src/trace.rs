@@ -30,6 +30,8 @@ const TOGETHER_MAX: usize = 10;
 const TEXT_MAX: usize = 128_000;
 /// Longest wait of a trace for others to go with.
 const WAIT: Duration = Duration::from_secs(5);
+/// Queues of a topic of traces that is made by the first of them.
+const NEW_TOPIC_QUEUES: u32 = 4;
 /// Time limit of one message of traces.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -355,7 +357,7 @@ impl Post {
         message: &Message,
     ) -> Result<(), ClientError> {
         let topic = &message.topic;
-        let route = instance.publish_queues(topic, None).await?;
+        let route = instance.publish_queues(topic, Some(NEW_TOPIC_QUEUES)).await?;
         let index = instance.world().entropy.below(u64::try_from(route.queues.len()).unwrap_or(0));
         let queue = usize::try_from(index).ok().and_then(|index| route.queues.get(index));
         let queue = queue.ok_or_else(|| ClientError::NoRoute { topic: topic.clone() })?;
