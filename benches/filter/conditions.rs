@@ -10,7 +10,7 @@ const PROPERTIES: [(&str, &str); 8] = [
     ("KEYS", "order-1234567"),
     ("TAGS", "paid"),
     ("region", "eu-west"),
-    ("amount", "1250.75"),
+    ("amount", "1250"),
     ("tier", "3"),
     ("CLUSTER", "DefaultCluster"),
     ("TRACE_ON", "true"),

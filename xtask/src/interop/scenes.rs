@@ -247,7 +247,7 @@ pub(super) const SCENES: &[Scene] = &[
     long("pop-order", "message groups in order through Apache's proxy", pop::in_order),
     long(
         "pop-priority",
-        "Java's messages with priorities, popped through Apache's proxy: higher ones first",
+        "Java's messages with priorities on our broker: Java pops higher ones first",
         pop::by_priority,
     ),
     long(

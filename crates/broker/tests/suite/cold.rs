@@ -1,13 +1,7 @@
 //! What is on the disk only, on a disk where nothing is in memory: no shard waits for it.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, ThreadId};
 
-use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
 use rmq_broker::BrokerConfig;
 use rmq_message::sys_flag;
 use rmq_remoting::protocol::offset::{EarliestStoreTime, QueryConsumerOffset};
@@ -17,136 +11,11 @@ use rmq_remoting::protocol::send::{SendMessage, SendResponse};
 use rmq_remoting::protocol::send_back::SendBack;
 use rmq_remoting::protocol::transaction::{EndTransaction, verdict};
 use rmq_remoting::{TypedRequest, response_code};
-use rmq_runtime::system::SystemDisk;
-use rmq_runtime::{ClockExt, DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage, World};
+use rmq_runtime::{ClockExt, World};
 use rmq_store::{MessageStore, QueueKey};
 
+use crate::disk::{TestDisk, Watched};
 use crate::fixture::{Fixture, bodies, config, header, payload};
-
-/// Counts what one thread reads of the first file of the log, and has all others wait there.
-#[derive(Clone, Default)]
-struct Watched {
-    who: Arc<Mutex<Option<ThreadId>>>,
-    reads: Arc<AtomicU64>,
-    closed: Arc<(Mutex<bool>, Condvar)>,
-}
-
-impl Watched {
-    fn note(&self) {
-        if *self.who.lock() == Some(thread::current().id()) {
-            self.reads.fetch_add(1, Ordering::SeqCst);
-            return;
-        }
-        let mut closed = self.closed.0.lock();
-        while *closed {
-            self.closed.1.wait(&mut closed);
-        }
-    }
-
-    fn close(&self) {
-        *self.closed.0.lock() = true;
-    }
-
-    fn open(&self) {
-        *self.closed.0.lock() = false;
-        self.closed.1.notify_all();
-    }
-
-    /// The shard of connections that are made on this thread is watched from now on.
-    fn watch(&self) {
-        *self.who.lock() = Some(thread::current().id());
-    }
-
-    fn reads(&self) -> u64 {
-        self.reads.load(Ordering::SeqCst)
-    }
-}
-
-#[derive(Clone, Default)]
-struct ColdDisk(Watched);
-
-struct ColdFile {
-    file: Arc<dyn DiskFile>,
-    watched: Option<Watched>,
-}
-
-impl ColdFile {
-    fn note(&self) {
-        if let Some(watched) = &self.watched {
-            watched.note();
-        }
-    }
-}
-
-impl Disk for ColdDisk {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let file = SystemDisk.open(path, mode)?;
-        let watched = path.ends_with("commitlog/00000000000000000000").then(|| self.0.clone());
-        Ok(Arc::new(ColdFile { file, watched }))
-    }
-    fn read(&self, path: &Path) -> io::Result<Bytes> {
-        SystemDisk.read(path)
-    }
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        SystemDisk.write(path, bytes)
-    }
-    fn exists(&self, path: &Path) -> bool {
-        SystemDisk.exists(path)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        SystemDisk.list(dir)
-    }
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        SystemDisk.create_dir(dir)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        SystemDisk.remove(path)
-    }
-    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        SystemDisk.remove_dir(dir)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        SystemDisk.rename(from, to)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        SystemDisk.sync_dir(dir)
-    }
-    fn usage(&self, dir: &Path) -> io::Result<Usage> {
-        SystemDisk.usage(dir)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        SystemDisk.lock(path)
-    }
-}
-
-impl DiskFile for ColdFile {
-    fn len(&self) -> u64 {
-        self.file.len()
-    }
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_at(offset, bytes)
-    }
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.note();
-        self.file.read_at(offset, into)
-    }
-    fn slice(&self, offset: u64, len: usize) -> io::Result<Bytes> {
-        self.note();
-        self.file.slice(offset, len)
-    }
-    fn is_cached(&self, _offset: u64, _len: usize) -> bool {
-        false
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-    fn write_back(&self, offset: u64, len: u64) {
-        self.file.write_back(offset, len);
-    }
-}
 
 #[tokio::test]
 async fn a_pull_from_the_disk_is_not_read_on_its_shard() {
@@ -156,24 +25,24 @@ async fn a_pull_from_the_disk_is_not_read_on_its_shard() {
     fixture.send("Orders", "two", "").await;
     fixture.stop().await;
 
-    let disk = ColdDisk::default();
-    let watched = disk.0.clone();
+    let disk = TestDisk::cold();
+    let watched = disk.reads.clone();
     let world = World { disk: Arc::new(disk), ..World::system() };
     let fixture = Fixture::start_in(world, config(dir.path()));
     // The shard of this connection is this thread.
-    *watched.who.lock() = Some(thread::current().id());
+    watched.watch();
     let found = fixture.pull("Orders", 0, 0).await;
-    *watched.who.lock() = None;
+    watched.unwatch();
     assert_eq!(found.code, response_code::SUCCESS, "{:?}", found.remark);
     assert_eq!(bodies(&found), ["one", "two"]);
-    assert_eq!(watched.reads.load(Ordering::SeqCst), 0, "reads on the shard");
+    assert_eq!(watched.reads(), 0, "reads on the shard");
 
     // What has just been stored is answered in its turn.
     fixture.send("Orders", "three", "").await;
-    *watched.who.lock() = Some(thread::current().id());
+    watched.watch();
     assert_eq!(bodies(&fixture.pull("Orders", 0, 2).await), ["three"]);
-    *watched.who.lock() = None;
-    assert!(watched.reads.load(Ordering::SeqCst) > 0, "read on the shard, from memory");
+    watched.unwatch();
+    assert!(watched.reads() > 0, "read on the shard, from memory");
     fixture.stop().await;
 }
 
@@ -189,8 +58,8 @@ async fn fill(fixture: &Fixture) {
 
 /// The same broker again, with all that it has stored on the disk only.
 fn again(config: BrokerConfig) -> (Fixture, Watched) {
-    let disk = ColdDisk::default();
-    let watched = disk.0.clone();
+    let disk = TestDisk::cold();
+    let watched = disk.reads.clone();
     let world = World { disk: Arc::new(disk), ..World::system() };
     let fixture = Fixture::start_in(world, config);
     watched.watch();
@@ -228,13 +97,13 @@ async fn while_a_pop_waits_for_the_disk_its_shard_serves_others() {
     fill(&fixture).await;
     fixture.stop().await;
     let (fixture, watched) = again(config(dir.path()));
-    watched.close();
+    watched.gate.close();
     // The last one begins at the end, for which it must look how old the beginning is.
     let late = PopMessage { consumer_group: "GL".into(), init_mode: 1, ..pop() };
     let others = async {
         fixture.send("Others", "young", "").await;
         assert_eq!(bodies(&fixture.pull("Others", 0, 0).await), ["young"]);
-        watched.open();
+        watched.gate.open();
     };
     let (first, late) = (pop().to_command(), late.to_command());
     let (popped, late, ()) = tokio::join!(fixture.ask(first), fixture.ask(late), others);

@@ -4,9 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod admin;
+mod busy;
 mod clients;
 mod cold;
 mod delay;
+mod disk;
 mod fixture;
 mod foreign;
 mod golden;

@@ -121,10 +121,13 @@ pub(super) fn in_order(stage: &mut Stage<'_>) -> Result<()> {
 pub(super) fn by_priority(stage: &mut Stage<'_>) -> Result<()> {
     const PRIORITIES: i32 = 4;
     let cluster = stage.cluster(Side::Ours)?;
-    let command =
-        format!("updateTopic -c DefaultCluster -t {TOPIC} -r 4 -w 4 -a +message.type=PRIORITY");
     let mut admin = stage.admin(cluster.address())?;
-    admin.expect(&format!("mqadmin {command}"), &["success"])?;
+    for command in [
+        format!("updateTopic -c DefaultCluster -t {TOPIC} -r 4 -w 4 -a +message.type=PRIORITY"),
+        format!("setConsumeMode -c DefaultCluster -t {TOPIC} -g ranked -m POP -q 0"),
+    ] {
+        admin.expect(&format!("mqadmin {command}"), &["success"])?;
+    }
     let sends = Sends::new(TOPIC, "priority", 40).with(&["--priorities", "4"]);
     let sent = stage.produce(Side::Apache, cluster.address(), &sends)?;
     let number = |body: &str| body.rsplit('-').next().and_then(|text| text.parse::<i32>().ok());
@@ -132,14 +135,13 @@ pub(super) fn by_priority(stage: &mut Stage<'_>) -> Result<()> {
         let wanted = number(&one.body).map(|number| number % PRIORITIES);
         ensure!(wanted == Some(one.place.0), "{} lies at {:?}", one.body, one.place);
     }
-    let proxy = stage.proxy(cluster.address())?;
-    let wants = Wants::new("by_priority", TOPIC).with(&["--simple"]);
-    let consumer = stage.consume_grpc(proxy.address, &wants)?;
+    let wants = Wants::new("ranked", TOPIC).with(&["--broker-rebalance", "--threads", "1"]);
+    let consumer = stage.consume(Side::Apache, cluster.address(), &wants)?;
     await_all(&[&consumer], &sent, WITHIN)?;
     let priorities = consumer.got().into_iter().filter_map(|got| number(&got.body));
     let order: Vec<_> = priorities.map(|number| number % PRIORITIES).collect();
     ensure!(order.is_sorted_by(|a, b| a >= b), "priorities came as {order:?}");
-    Ok(())
+    consumer.stop()
 }
 
 /// Our broker is killed while messages are popped and acknowledged; all that was confirmed arrives.
