@@ -38,7 +38,7 @@ async fn a_disk_that_takes_nothing_makes_sends_come_again_and_loses_none() {
     let dir = tempfile::tempdir().unwrap();
     let settings = || BrokerConfig {
         flush_disk_type: FlushDiskType::Sync,
-        sync_flush_timeout: 300,
+        sync_flush_timeout: 1_500,
         ..config(dir.path())
     };
     let disk = TestDisk::default();
