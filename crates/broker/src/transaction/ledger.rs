@@ -18,7 +18,7 @@ pub(crate) struct Ledger {
 struct State {
     /// Half messages before this one are ended, put back, or given up.
     begin: i64,
-    /// Ended ones from there on.
+    /// Ended ones from there on, and the first positions of those that were put back.
     ended: BTreeSet<i64>,
     /// Of open transactions that were put back: first position, and that of the youngest copy.
     copies: HashMap<i64, i64>,
@@ -30,7 +30,7 @@ pub(crate) struct Over;
 
 impl Ledger {
     pub(super) fn new(begin: i64, ended: impl IntoIterator<Item = i64>) -> Self {
-        let ended = ended.into_iter().filter(|half| *half >= begin).collect();
+        let ended = ended.into_iter().collect();
         Self { state: Mutex::new(State { begin, ended, copies: HashMap::new() }) }
     }
 
@@ -58,11 +58,14 @@ impl Ledger {
         state.check_open(half, origin)?;
         let mut positions = vec![half];
         positions.extend(state.copies.get(&origin).filter(|copy| **copy != half));
+        // After a kill the checks may meet older copies again, which know only the first.
+        if !positions.contains(&origin) {
+            positions.push(origin);
+        }
         let staged = stage(&positions);
         if staged.is_ok() {
             state.copies.remove(&origin);
             state.ended.extend(positions);
-            state.ended.insert(origin);
         }
         Ok(staged)
     }
@@ -134,6 +137,23 @@ mod tests {
         assert_eq!(end(&ledger, 7, 2), Err(Over));
         ledger.passed(8);
         assert_eq!(end(&ledger, 2, 2), Err(Over));
+    }
+
+    #[test]
+    fn what_a_kill_makes_the_checks_meet_again_is_over() {
+        let before = ledger(0, &[]);
+        put_back(&before, 2, 2, 5).unwrap();
+        put_back(&before, 5, 2, 7).unwrap();
+        let noted = end(&before, 7, 2).unwrap();
+        for begin in [0, 4] {
+            let mut after = ledger(begin, &noted);
+            [(2, 2), (5, 2), (7, 2)]
+                .into_iter()
+                .for_each(|(half, origin)| after.found(half, origin));
+            for half in [2, 5, 7] {
+                assert_eq!(end(&after, half, 2), Err(Over), "{half} from {begin} on");
+            }
+        }
     }
 
     #[test]
