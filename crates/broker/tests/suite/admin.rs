@@ -308,8 +308,10 @@ async fn groups_are_made_by_lists_and_what_was_set_for_them_is_told() {
     assert_eq!(all["messageRequestModeMap"]["Orders"]["A"]["mode"], "POP");
     let subscription = QuerySubscription { group: "A".into(), topic: Some("Orders".into()) };
     assert_eq!(fixture.call(&subscription).await.subscription_data, None, "nobody is there");
-    let clean = RemotingCommand::request(request_code::DELETE_EXPIRED_COMMITLOG);
-    assert_eq!(fixture.ask(clean).await.code, response_code::SUCCESS);
+    for code in [request_code::DELETE_EXPIRED_COMMITLOG, request_code::POP_ROLLBACK] {
+        let answer = fixture.ask(RemotingCommand::request(code)).await;
+        assert_eq!(answer.code, response_code::SUCCESS, "{code}");
+    }
     fixture.stop().await;
 }
 
