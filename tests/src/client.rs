@@ -159,6 +159,18 @@ impl Client {
         Ok(all)
     }
 
+    /// The ends of all queues of a topic.
+    ///
+    /// # Errors
+    /// A broker does not answer.
+    pub async fn ends(&self, topic: &str) -> Result<Vec<(MessageQueue, i64)>> {
+        let mut all = Vec::new();
+        for queue in self.instance.subscribe_queues(topic).await?.iter() {
+            all.push((queue.clone(), self.instance.brokers().max_offset(queue).await?.0));
+        }
+        Ok(all)
+    }
+
     /// Ends it.
     pub async fn shutdown(&self) {
         self.producer.shutdown().await;

@@ -197,7 +197,7 @@ impl Cluster {
         self.brokers.iter_mut().chain([&mut self.name_server]).try_for_each(Server::expect_alive)
     }
 
-    /// Bytes of memory that a broker's process has in use.
+    /// Bytes of memory that a broker's process has for itself.
     ///
     /// # Errors
     /// It is no process, or does not run.

@@ -8,8 +8,8 @@
 //! - the ok sends of one sender lie in a queue in the order in which it made them;
 //! - offsets of a queue are dense from 0, and nothing is there that nobody sent.
 //!
-//! What a group did is held against the same content: [`History::check_delivered`] and
-//! [`History::check_committed`], or both by [`judge`]; [`Commits`] watches progress while a test runs.
+//! What a group did is held against the same content: [`History::check_delivered`] (or [`all_delivered`],
+//! which waits) and [`History::check_committed`], or both by [`judge`]; [`Commits`] watches progress while a test runs.
 //!
 //! - every stored message was delivered, from where it lies and with its own bytes;
 //! - progress never passes a message that was not delivered, and ends where the queue does;
@@ -19,12 +19,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rmq_message::MessageQueue;
 
 use crate::Client;
-use crate::inbox::{Delivery, Inbox};
+use crate::inbox::Inbox;
+use crate::wait::eventually;
 
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -271,6 +273,19 @@ impl Commits {
     }
 }
 
+/// Waits until every stored message was delivered; tells how many deliveries were repetitions.
+///
+/// # Errors
+/// It does not come to that in time.
+pub async fn all_delivered(contents: &Contents, inbox: &Inbox) -> anyhow::Result<usize> {
+    let look = async || History::check_delivered(contents, &inbox.stored()).ok();
+    match eventually("delivery of every stored message", look).await {
+        Ok(repeated) => Ok(repeated),
+        // Says what is missing.
+        Err(late) => Ok(History::check_delivered(contents, &inbox.stored()).context(late)?),
+    }
+}
+
 /// Holds what the members of a group got against what is stored and what they have committed; tells
 /// how many deliveries were repetitions.
 ///
@@ -284,7 +299,7 @@ pub async fn judge(
 ) -> anyhow::Result<usize> {
     let (contents, progress) =
         (client.contents(topic).await?, client.progress(group, topic).await?);
-    let delivered: Vec<_> = inbox.all().iter().map(Delivery::stored).collect();
+    let delivered = inbox.stored();
     History::check_committed(&contents, &delivered, &progress)?;
     Ok(History::check_delivered(&contents, &delivered)?)
 }

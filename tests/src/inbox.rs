@@ -29,8 +29,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Place and bytes, to be held against what is stored.
-    pub fn stored(&self) -> (MessageQueue, Stored) {
+    fn stored(&self) -> (MessageQueue, Stored) {
         let message = &self.message;
         let stored = Stored { offset: message.queue_offset.0, body: message.body.clone() };
         (message.queue(), stored)
@@ -83,6 +82,16 @@ impl Inbox {
         let mut all = self.0.lock();
         all.extend(messages.iter().map(delivery));
         all.last().cloned()
+    }
+
+    /// Places and bytes of all that came, to be held against what is stored.
+    pub fn stored(&self) -> Vec<(MessageQueue, Stored)> {
+        self.0.lock().iter().map(Delivery::stored).collect()
+    }
+
+    /// How many deliveries there were.
+    pub fn count(&self) -> usize {
+        self.0.lock().len()
     }
 
     /// Everything so far.

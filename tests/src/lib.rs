@@ -10,6 +10,7 @@
 //! | [`load`] | senders that go on and on |
 //! | [`sim`] | a cluster in one thread, in a simulated world, from a seed |
 //! | [`papers`] | authorities and their certificates |
+//! | [`soak`] | a group whose members are processes, for a long time |
 //! | [`requests`] | counts requests on their way out |
 //! | [`target`] | a broker that is given what no honest client sends |
 //! | [`wire`] | writes whatever bytes a test wants |
@@ -28,6 +29,7 @@ pub mod promises;
 pub mod requests;
 mod settings;
 pub mod sim;
+pub mod soak;
 pub mod target;
 pub mod wait;
 pub mod wire;

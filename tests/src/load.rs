@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
+use futures_util::future;
 use rmq_client_producer::{ErrorKind, Message, Producer, SendStatus};
 use rmq_runtime::ClockExt;
 
@@ -23,8 +24,29 @@ pub struct Load {
 const PAUSE: Duration = Duration::from_millis(5);
 
 impl Load {
+    /// Has so many senders at work while something else goes on; they stop when it has ended, well or
+    /// not.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn during<T>(
+        &self,
+        producer: &Producer,
+        senders: usize,
+        topic: &str,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let senders = (0..senders).map(|sender| self.send_from(producer, sender, topic));
+        let work = async {
+            let done = work.await;
+            self.stop.store(true, Ordering::Relaxed);
+            done
+        };
+        future::join(work, future::join_all(senders)).await.0
+    }
+
     /// Sends one message after the other until told to stop.
-    pub async fn send_from(&self, producer: &Producer, sender: usize, topic: &str) {
+    async fn send_from(&self, producer: &Producer, sender: usize, topic: &str) {
         for number in 0u64.. {
             if self.stop.load(Ordering::Relaxed) {
                 return;
@@ -61,10 +83,5 @@ impl Load {
         more.await.map_err(|error| {
             error.context(format!("{} of {count}", self.history.acknowledged() - before))
         })
-    }
-
-    /// Has the senders end.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
     }
 }

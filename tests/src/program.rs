@@ -59,12 +59,9 @@ impl Program {
         }
     }
 
-    /// Bytes of memory in use (resident set).
+    /// Bytes of its own memory.
     pub(crate) fn memory(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
-        Ok(kib.parse::<u64>()? * 1024)
+        memory(self.child.id())
     }
 
     fn last_words(&self) -> String {
@@ -79,6 +76,15 @@ impl Drop for Program {
         // It may have ended, and then there is nothing to kill.
         let _ended = self.kill();
     }
+}
+
+/// Bytes of memory that a process has for itself; pages of mapped files are left out, the system
+/// takes them back when it likes.
+pub(crate) fn memory(process: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()).context("no RssAnon")?;
+    Ok(kib.parse::<u64>()? * 1024)
 }
 
 /// `rmq-server` of the build that this test belongs to, or the one that `RMQ_SERVER` names.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use futures_util::future;
 use rmq_client_producer::Producer;
+use rmq_tests::history::{all_delivered, judge};
 use rmq_tests::inbox::{balanced, consumer};
 use rmq_tests::load::Load;
 use rmq_tests::wire::Wire;
-use rmq_tests::{Client, Cluster, History, Inbox, eventually};
+use rmq_tests::{Client, Cluster, Inbox};
 
 const TOPIC: &str = "Orders";
 const GRACE: Duration = Duration::from_secs(5);
@@ -34,29 +34,19 @@ async fn consumers_and_producers_go_on_while_brokers_are_restarted() -> Result<(
             cluster.start_broker(round % 2).await?;
             cluster.await_route(TOPIC).await?;
         }
-        load.acknowledged_more(100).await?;
-        load.stop();
-        anyhow::Ok(())
+        load.acknowledged_more(100).await
     };
-    let senders = (0..3).map(|sender| load.send_from(&producer, sender, TOPIC));
-    let (restarted, _) = future::join(restarts, future::join_all(senders)).await;
-    restarted?;
+    load.during(&producer, 3, TOPIC, Box::pin(restarts)).await?;
     let contents = client.contents(TOPIC).await?;
     let verdict = load.history.check(&contents)?;
     println!("{verdict}");
     ensure!(verdict.refused == 0, "another broker was there: {verdict}");
-    let bodies: std::collections::BTreeSet<_> =
-        contents.values().flatten().map(|stored| stored.body.clone()).collect();
-    inbox.wait_for(bodies.len()).await?;
-    let repeated = eventually("every stored message", async || {
-        let delivered: Vec<_> = inbox.all().iter().map(|delivery| delivery.stored()).collect();
-        History::check_delivered(&contents, &delivered).ok()
-    })
-    .await?;
+    let repeated = all_delivered(&contents, &inbox).await?;
     println!("{repeated} deliveries were repetitions");
     for member in members {
         member.shutdown(GRACE).await;
     }
+    judge(&client, TOPIC, "stock", &inbox).await?;
     producer.shutdown().await;
     client.shutdown().await;
     cluster.stop().await

@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use futures_util::future;
 use rmq_client_producer::Producer;
+use rmq_tests::history::all_delivered;
 use rmq_tests::inbox::{balanced, consumer};
 use rmq_tests::load::Load;
 use rmq_tests::wait::now;
-use rmq_tests::{Client, Cluster, ClusterBuilder, History, Inbox, eventually};
+use rmq_tests::{Client, Cluster, ClusterBuilder, Inbox};
 
 const TOPIC: &str = "Orders";
 /// Kills of an ordinary test run.
@@ -79,22 +79,14 @@ async fn kill_again_and_again(flush: &str) -> Result<String> {
                 told(&format!("{} of {rounds} kills, {sent} messages acknowledged", round + 1));
             }
         }
-        load.acknowledged_more(100).await?;
-        load.stop();
-        anyhow::Ok(())
+        load.acknowledged_more(100).await
     };
-    let senders = (0..SENDERS).map(|sender| load.send_from(&producer, sender, TOPIC));
-    let (killed, _) = future::join(kills, future::join_all(senders)).await;
-    killed?;
+    load.during(&producer, SENDERS, TOPIC, Box::pin(kills)).await?;
     cluster.expect_alive()?;
     let contents = client.contents(TOPIC).await?;
     let verdict = load.history.check(&contents).context("after the kills")?;
     ensure!(verdict.duplicates == 0, "{verdict}");
-    let repeated = eventually("delivery of every stored message", async || {
-        let delivered: Vec<_> = inbox.all().iter().map(|delivery| delivery.stored()).collect();
-        History::check_delivered(&contents, &delivered).ok()
-    })
-    .await?;
+    let repeated = all_delivered(&contents, &inbox).await?;
     down.sort_unstable();
     let summary = format!(
         "{flush}: {rounds} kills and {nested} during recovery; nothing lost, nothing invented: \

@@ -1,15 +1,14 @@
 //! Members of a group come, leave and die; every message reaches the group, whoever has its queue.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use futures_util::future;
 use rmq_client_push::PushConsumer;
-use rmq_tests::history::judge;
+use rmq_tests::history::{all_delivered, judge};
 use rmq_tests::inbox::{balanced, consumer, queues_of};
-use rmq_tests::{Client, Cluster, Inbox, eventually};
+use rmq_tests::load::Load;
+use rmq_tests::{Client, Cluster, Inbox, eventually, holds};
 
 const TOPIC: &str = "Orders";
 const GRACE: Duration = Duration::from_secs(5);
@@ -19,40 +18,11 @@ async fn join(cluster: &Cluster, inbox: &Arc<Inbox>, member: &str) -> Result<Pus
     Ok(builder.start().await?)
 }
 
-/// Sends one message after the other until told to stop.
-struct Load {
-    stop: AtomicBool,
-    sent: AtomicUsize,
-}
-
-impl Load {
-    fn new() -> Self {
-        Self { stop: AtomicBool::new(false), sent: AtomicUsize::new(0) }
-    }
-
-    async fn run(&self, client: &Client) -> Result<()> {
-        while !self.stop.load(Ordering::Relaxed) {
-            let number = self.sent.load(Ordering::Relaxed);
-            client.send(TOPIC, format!("order {number}")).await?;
-            self.sent.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// Until a few more messages went out and came in, so that something happens in between.
-    async fn go_on(&self, inbox: &Inbox) -> Result<()> {
-        let (sent, got) = (self.sent.load(Ordering::Relaxed), inbox.all().len());
-        eventually("load", async || {
-            let goes_on =
-                self.sent.load(Ordering::Relaxed) > sent + 50 && inbox.all().len() > got + 50;
-            goes_on.then_some(())
-        })
-        .await
-    }
-
-    fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
+/// Until a few more messages went out and came in, so that something happens in between.
+async fn go_on(load: &Load, inbox: &Inbox) -> Result<()> {
+    let got = inbox.count();
+    load.acknowledged_more(50).await?;
+    holds("deliveries", || inbox.count() > got + 50).await
 }
 
 /// A1 and A7.
@@ -60,35 +30,31 @@ impl Load {
 async fn no_message_is_lost_while_members_come_and_go() -> Result<()> {
     let cluster = Cluster::builder().start().await?;
     cluster.create_topic(TOPIC, 4).await?;
-    let (client, inbox) = (Client::connect(&cluster.namesrv()).await?, Inbox::new());
-    let load = Load::new();
+    let (client, inbox, load) =
+        (Client::connect(&cluster.namesrv()).await?, Inbox::new(), Load::default());
     let members = async {
         let one = join(&cluster, &inbox, "one").await?;
         balanced(&[&one], TOPIC, &[4]).await?;
-        load.go_on(&inbox).await?;
+        go_on(&load, &inbox).await?;
         let two = join(&cluster, &inbox, "two").await?;
         balanced(&[&one, &two], TOPIC, &[2, 2]).await?;
-        load.go_on(&inbox).await?;
+        go_on(&load, &inbox).await?;
         let three = join(&cluster, &inbox, "three").await?;
         balanced(&[&one, &two, &three], TOPIC, &[2, 1, 1]).await?;
-        load.go_on(&inbox).await?;
+        go_on(&load, &inbox).await?;
         for leaving in [two, three] {
             let report = leaving.shutdown(GRACE).await;
             ensure!(report.abandoned == 0 && report.farewell, "{report:?}");
         }
         balanced(&[&one], TOPIC, &[4]).await?;
-        load.go_on(&inbox).await?;
-        load.stop();
+        go_on(&load, &inbox).await?;
         anyhow::Ok(one)
     };
-    let (one, sent) = future::join(members, load.run(&client)).await;
-    let (one, ()) = (one?, sent?);
-    let sent = load.sent.load(Ordering::Relaxed);
-    inbox.wait_for(sent).await?;
-    let counts = inbox.counts();
-    let twice = counts.values().filter(|count| **count > 1).count();
-    println!("{sent} messages, {twice} of them more than once");
-    ensure!(counts.len() == sent, "{} different messages came, {sent} were sent", counts.len());
+    let one = load.during(client.producer(), 1, TOPIC, Box::pin(members)).await?;
+    let contents = client.contents(TOPIC).await?;
+    let verdict = load.history.check(&contents)?;
+    let repeated = all_delivered(&contents, &inbox).await?;
+    println!("{verdict}; {repeated} deliveries were repetitions");
     one.shutdown(GRACE).await;
     judge(&client, TOPIC, "stock", &inbox).await?;
     client.shutdown().await;

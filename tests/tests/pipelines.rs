@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::future;
 use rmq_client_producer::{Message, Producer};
 use rmq_client_push::{ConsumeContext, Messages, PushConsumer};
+use rmq_tests::history::judge;
 use rmq_tests::inbox::consumer;
 use rmq_tests::{Client, Cluster, Inbox};
 
@@ -58,7 +59,7 @@ async fn two_pipelines_pass_on_everything_that_comes_in() -> Result<()> {
             let builder = consumer(&cluster.namesrv(), &format!("end_of_{to}"), to);
             ends.push(builder.listener(inbox.listener(member)).start().await?);
         }
-        running.push((from, relays, inbox, ends));
+        running.push((from, relays, to, inbox, ends));
     }
     let clients =
         [Client::connect(&cluster.namesrv()).await?, Client::connect(&cluster.namesrv()).await?];
@@ -68,7 +69,7 @@ async fn two_pipelines_pass_on_everything_that_comes_in() -> Result<()> {
         client.send(topic, format!("{topic} {}", number % COUNT))
     });
     future::try_join_all(sends).await?;
-    for (from, relays, inbox, ends) in running {
+    for (from, relays, to, inbox, ends) in running {
         inbox.wait_for(COUNT).await?;
         let wanted: BTreeSet<Bytes> =
             (0..COUNT).map(|number| Bytes::from(format!("{from} {number}"))).collect();
@@ -80,6 +81,7 @@ async fn two_pipelines_pass_on_everything_that_comes_in() -> Result<()> {
         for end in ends {
             end.shutdown(GRACE).await;
         }
+        judge(&clients[0], to, &format!("end_of_{to}"), &inbox).await?;
     }
     for client in clients {
         client.shutdown().await;

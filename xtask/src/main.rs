@@ -18,6 +18,7 @@ mod process;
 mod remoting;
 mod signals;
 mod sim;
+mod soak;
 mod test;
 mod tidy;
 mod torture;
@@ -53,6 +54,8 @@ enum Verb {
     Torture(torture::Arguments),
     /// Run whole clusters in a simulated world, under trouble that seeds choose
     Sim(sim::Arguments),
+    /// Stream millions of messages to a group whose members join, leave and are killed
+    Soak(soak::Arguments),
     /// Run the benchmarks of one crate, or of all that have some
     Bench(bench::Arguments),
     /// Race our push consumer against Java's on one broker of ours
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Verb::Tidy(arguments) => tidy::run(&arguments),
         Verb::Torture(arguments) => torture::run(&arguments),
         Verb::Sim(arguments) => sim::run(&arguments),
+        Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::BenchConsumer(arguments) => bench::consumer::run(&arguments),
     };
