@@ -26,26 +26,28 @@ struct Args {
 
 /// The ownerships of queues, numbered.
 #[derive(Default)]
-struct Tenures(Mutex<(u32, HashMap<i32, (ConsumeContext, u32)>)>);
+struct Tenures(Mutex<HashMap<i32, Tenure>>);
+
+struct Tenure {
+    context: ConsumeContext,
+    number: u32,
+}
 
 impl Tenures {
-    /// Which one a call belongs to; 0 when its queue is being given up. Before a queue is owned anew,
-    /// the earlier ownership was revoked.
+    /// Which one of its queue a call belongs to; 0 when the queue is being given up. Before a queue is
+    /// owned anew, the earlier ownership was revoked.
     fn of(&self, context: &ConsumeContext) -> u32 {
-        let mut state = self.0.lock();
-        let (count, current) = &mut *state;
+        let mut current = self.0.lock();
         if context.is_revoked() {
             return 0;
         }
-        let id = context.queue().queue_id;
-        match current.get(&id) {
-            Some((known, number)) if !known.is_revoked() => *number,
-            _ => {
-                *count += 1;
-                current.insert(id, (context.clone(), *count));
-                *count
-            }
+        let tenure = current
+            .entry(context.queue().queue_id)
+            .or_insert_with(|| Tenure { context: context.clone(), number: 1 });
+        if tenure.context.is_revoked() {
+            *tenure = Tenure { context: context.clone(), number: tenure.number + 1 };
         }
+        tenure.number
     }
 }
 
