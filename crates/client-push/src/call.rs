@@ -163,12 +163,17 @@ impl Engine {
         answer: impl Future<Output = T>,
         is_success: impl FnOnce(&T) -> bool,
     ) -> (Option<T>, Duration) {
-        let (group, queue) = (Arc::clone(&self.group), Arc::clone(queue));
         let hooks = &self.parts.hooks;
-        let id = if hooks.consume.is_empty() { String::new() } else { self.ids.next(self.wall()) };
-        let call = Call { id, group, queue, messages: messages.clone() };
-        let span = span(&call);
-        span.in_scope(|| hooks.each(&call.queue, |hook| hook.before(&call)));
+        let call = (!hooks.consume.is_empty()).then(|| Call {
+            id: self.ids.next(self.wall()),
+            group: Arc::clone(&self.group),
+            queue: Arc::clone(queue),
+            messages: messages.clone(),
+        });
+        let span = span(&self.group, queue, messages);
+        if let Some(call) = &call {
+            span.in_scope(|| hooks.each(queue, |hook| hook.before(call)));
+        }
         let begun = self.now();
         let answer = AssertUnwindSafe(answer).catch_unwind().instrument(span.clone()).await.ok();
         let took = self.now().since(begun);
@@ -178,22 +183,24 @@ impl Engine {
             Some(answer) if is_success(answer) => CallEnd::Success,
             Some(_) => CallEnd::Failed,
         };
-        span.in_scope(|| hooks.each(&call.queue, |hook| hook.after(&call, end, took)));
+        if let Some(call) = &call {
+            span.in_scope(|| hooks.each(queue, |hook| hook.after(call, end, took)));
+        }
         (answer, took)
     }
 }
 
 /// Names the first message, so that all that is said meanwhile can be found by its id.
-fn span(call: &Call) -> tracing::Span {
-    let Some(first) = call.messages.first() else { return tracing::Span::none() };
+fn span(group: &str, queue: &MessageQueue, messages: &Messages) -> tracing::Span {
+    let Some(first) = messages.first() else { return tracing::Span::none() };
     tracing::info_span!(
         "consume",
-        group = %call.group,
+        group,
         topic = %first.topic,
-        queue = %call.queue,
+        %queue,
         offset = %first.queue_offset,
         id = %first.id(),
         attempt = first.reconsume_times.saturating_add(1),
-        count = call.messages.len(),
+        count = messages.len(),
     )
 }

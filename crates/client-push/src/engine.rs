@@ -185,10 +185,15 @@ impl Engine {
             if wanted.wait_for(|count| *count >= number).await.is_err() {
                 return;
             }
-            let work = tokio::select! {
-                biased;
-                _ = wanted.changed() => continue,
-                work = self.line.next() => work,
+            // Listeners that need not wait must not keep others from this thread.
+            tokio::task::consume_budget().await;
+            let work = match self.line.take() {
+                Some(work) => work,
+                None => tokio::select! {
+                    biased;
+                    _ = wanted.changed() => continue,
+                    work = self.line.next() => work,
+                },
             };
             match (&self.parts.listener, work) {
                 (Listener::Concurrent(listener), Work::Pulled(queue)) => {
@@ -217,7 +222,7 @@ impl Engine {
     /// What a listener is told beside the messages.
     pub(crate) fn context(&self, queue: &OwnedQueue, messages: &Messages) -> ConsumeContext {
         let (group, name) = (Arc::clone(&self.group), Arc::clone(&queue.queue));
-        ConsumeContext::new(group, name, queue.revoked.clone(), messages)
+        ConsumeContext::new(group, name, Arc::clone(&queue.revoked), messages)
     }
 }
 

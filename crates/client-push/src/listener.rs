@@ -16,7 +16,7 @@ pub use crate::process_queue::Messages;
 pub struct ConsumeContext {
     pub(crate) group: Arc<str>,
     pub(crate) queue: Arc<MessageQueue>,
-    pub(crate) revoked: CancellationToken,
+    pub(crate) revoked: Arc<CancellationToken>,
     attempt: u32,
     born: Timestamp,
 }
@@ -25,7 +25,7 @@ impl ConsumeContext {
     pub(crate) fn new(
         group: Arc<str>,
         queue: Arc<MessageQueue>,
-        revoked: CancellationToken,
+        revoked: Arc<CancellationToken>,
         messages: &Messages,
     ) -> Self {
         let first = messages.first();
@@ -121,7 +121,7 @@ impl<T: Into<ConsumeOutcome>, E: Display> From<Result<T, E>> for ConsumeOutcome 
     fn from(result: Result<T, E>) -> Self {
         result.map_or_else(
             |error| {
-                tracing::warn!(%error, "listener failed, its messages come again later");
+                tracing::warn!(%error, "listener failed; its messages come again later, or are dead letters after the last attempt");
                 Self::later()
             },
             Into::into,

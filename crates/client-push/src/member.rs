@@ -17,7 +17,6 @@ use rmq_client_core::protocol::{
 };
 use rmq_client_core::{GroupMember, MemberCommand, MemberHeartbeat, MemberReply};
 use rmq_message::{MessageView, Subscription};
-use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, Listener};
 use crate::listener::{ConsumeContext, ConsumeOutcome, Messages, OrderlyOutcome};
@@ -120,7 +119,7 @@ impl Engine {
         let (group, queue) = (Arc::clone(&self.group), Arc::new(message.queue()));
         restore_topic(&self.group, self.namespace(), &mut message);
         let messages = Messages::from(vec![message]);
-        let context = ConsumeContext::new(group, queue, CancellationToken::new(), &messages);
+        let context = ConsumeContext::new(group, queue, Arc::default(), &messages);
         let mut auto_commit = true;
         let begun = self.now();
         let (answer, order) = match &self.parts.listener {

@@ -49,7 +49,7 @@ struct State {
 pub(crate) struct OwnedQueue {
     pub(crate) queue: Arc<MessageQueue>,
     /// Cancelled when the queue is to be given up: ends the pull loop, tells listeners.
-    pub(crate) revoked: CancellationToken,
+    pub(crate) revoked: Arc<CancellationToken>,
     pub(crate) stats: Arc<TopicStats>,
     /// The broker's lock on an ordered queue.
     pub(crate) lease: Option<Lease>,
@@ -78,7 +78,7 @@ impl OwnedQueue {
     ) -> Arc<Self> {
         Arc::new(Self {
             queue: Arc::new(queue),
-            revoked: CancellationToken::new(),
+            revoked: Arc::default(),
             stats,
             lease,
             lost: AtomicBool::new(false),

@@ -42,7 +42,7 @@ const HIDE_SECONDS: [u64; 16] =
 /// A queue that is popped; with id −1 all queues of its broker.
 pub(crate) struct PopQueue {
     queue: Arc<MessageQueue>,
-    revoked: CancellationToken,
+    revoked: Arc<CancellationToken>,
     stats: Arc<TopicStats>,
     /// Messages that were popped and are not settled.
     held: AtomicUsize,
@@ -188,7 +188,7 @@ impl Engine {
     fn pop_queue(&self, name: &MessageQueue) -> Arc<PopQueue> {
         Arc::new(PopQueue {
             queue: Arc::new(name.clone()),
-            revoked: CancellationToken::new(),
+            revoked: Arc::default(),
             stats: self.stats.of(&name.topic),
             held: AtomicUsize::new(0),
             running: watch::Sender::new(0),
@@ -294,7 +294,7 @@ pub(crate) async fn turn(engine: &Engine, listener: &dyn MessageListener, batch:
     let messages: Vec<MessageView> = batch.popped.iter().map(|p| p.message.clone()).collect();
     let (messages, count) = (Messages::from(messages), batch.popped.len());
     let (group, name) = (Arc::clone(&engine.group), Arc::clone(&queue.queue));
-    let context = ConsumeContext::new(group, name, queue.revoked.clone(), &messages);
+    let context = ConsumeContext::new(group, name, Arc::clone(&queue.revoked), &messages);
     let answer = listener.consume(&messages, &context);
     let is_success = |outcome: &ConsumeOutcome| outcome.done_of(count) == count;
     let (answer, took) = engine.observed(&queue.queue, &messages, answer, is_success).await;

@@ -26,6 +26,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const FULL_WAIT: Duration = Duration::from_millis(50);
 /// Wait when the broker is busy, and after an answer that came at once and brought nothing.
 const BUSY_WAIT: Duration = Duration::from_millis(20);
+/// Time in which a queue of which somebody pulls would not stand still, and how often it is waited.
+const SETTLE: Duration = Duration::from_millis(100);
+const SETTLE_MAX: u32 = 20;
 /// Wait when the lock of an ordered queue was refused.
 const LOCK_WAIT: Duration = Duration::from_millis(500);
 /// Wait when the topic is no longer subscribed.
@@ -152,11 +155,24 @@ impl<'a> PullLoop<'a> {
             }
         };
         self.sleep(delay).await;
-        let again = if found.stored { progress.read(queue).await.ok().flatten() } else { None };
-        let offset = again.unwrap_or(found.offset);
+        let offset = if found.stored { self.settled(found.offset).await } else { found.offset };
         // What a rule gave counts as progress, so that messages that arrive before the first commit
         // are not skipped when the queue changes its owner meanwhile.
         self.queue.begin(offset, found.stored, progress);
+        offset
+    }
+
+    /// Where the group's progress stands still, or is after the longest wait: a former owner that has
+    /// not noticed the change yet moves it with each of its pulls, and what it does would be done
+    /// twice.
+    async fn settled(&self, mut offset: QueueOffset) -> QueueOffset {
+        for _ in 0..SETTLE_MAX {
+            match self.engine.progress.read(&self.queue.queue).await {
+                Ok(Some(moved)) if moved != offset => offset = moved,
+                Ok(_) | Err(_) => break,
+            }
+            self.sleep(SETTLE).await;
+        }
         offset
     }
 

@@ -9,6 +9,9 @@ use compact_str::CompactString;
 
 use crate::property::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 
+/// Properties that there is room for from the start.
+const USUAL: usize = 8;
+
 /// Properties of a message in the order in which they were set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties {
@@ -23,9 +26,12 @@ impl Properties {
 
     /// Reads the text form.
     pub fn parse(text: &str) -> Self {
-        let mut properties = Self::new();
-        for (name, value) in pairs(text.as_bytes()) {
-            if let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) {
+        let mut properties = Self { entries: Vec::with_capacity(USUAL) };
+        for segment in text.split(char::from(PROPERTY_SEPARATOR)) {
+            let Some((name, value)) = segment.split_once(char::from(NAME_VALUE_SEPARATOR)) else {
+                continue;
+            };
+            if !name.is_empty() && !value.is_empty() {
                 properties.set(name, value);
             }
         }

@@ -220,20 +220,29 @@ impl PullOutcome {
             records.advance(len);
             view.queue_offset = view.queue_offset + delta;
             behind_last = Some(view.queue_offset + 1);
-            for mut message in unwrapped(view) {
+            let mut taken = |message: MessageView| {
                 behind_last = behind_last.max(Some(message.queue_offset + 1));
-                if !call.subscription.admits_tag(message.tag()) {
-                    self.filtered += 1;
-                    continue;
-                }
-                message.properties.set(property::MIN_OFFSET, &bounds.0);
-                message.properties.set(property::MAX_OFFSET, &bounds.1);
-                message.broker_name = call.queue.broker_name.clone();
-                message.queue_id = call.queue.queue_id;
-                self.messages.push(message);
+                self.admit(message, call, &bounds);
+            };
+            match unwrapped(&view) {
+                Some(parts) => parts.into_iter().for_each(taken),
+                None => taken(view),
             }
         }
         Ok(())
+    }
+
+    /// Takes one message, if it is wanted.
+    fn admit(&mut self, mut message: MessageView, call: &PullCall, bounds: &(String, String)) {
+        if !call.subscription.admits_tag(message.tag()) {
+            self.filtered += 1;
+            return;
+        }
+        message.properties.set(property::MIN_OFFSET, &bounds.0);
+        message.properties.set(property::MAX_OFFSET, &bounds.1);
+        message.broker_name = call.queue.broker_name.clone();
+        message.queue_id = call.queue.queue_id;
+        self.messages.push(message);
     }
 }
 
@@ -266,16 +275,16 @@ pub(super) fn decode(
     Ok((view, len))
 }
 
-/// The messages of an inner batch, else the message itself.
-fn unwrapped(view: MessageView) -> Vec<MessageView> {
+/// The messages of an inner batch; none when the message is none.
+fn unwrapped(view: &MessageView) -> Option<Vec<MessageView>> {
     let both = sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP;
     if view.sys_flag & both != both {
-        return vec![view];
+        return None;
     }
     let body = view.body.clone();
     let Ok(items) = batch::decode(&body) else {
         tracing::warn!(id = view.offset_id(), "delivered as it is: no inner batch");
-        return vec![view];
+        return None;
     };
     let part = |(index, item): (usize, batch::BatchItem<'_>)| {
         let mut part = view.clone();
@@ -291,7 +300,7 @@ fn unwrapped(view: MessageView) -> Vec<MessageView> {
         }
         part
     };
-    items.into_iter().enumerate().map(part).collect()
+    Some(items.into_iter().enumerate().map(part).collect())
 }
 
 #[cfg(test)]
