@@ -2,8 +2,8 @@
 //! the last attempt it lies in the group's dead-letter topic, `%DLQ%group`. A second consumer reads
 //! that topic, as an operator would who looks after the poison.
 //!
-//! Here everything with the word `bad` fails; two attempts of a second each instead of sixteen in
-//! nearly five hours.
+//! Here everything with the word `bad` fails; two retries, each after a second, instead of
+//! sixteen in nearly five hours.
 //!
 //! ```text
 //! cargo xtask cluster --run '

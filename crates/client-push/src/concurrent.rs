@@ -38,7 +38,7 @@ pub(crate) async fn turn(
     let is_success = |outcome: &ConsumeOutcome| outcome.done_of(count) == count;
     let (answer, took) = engine.observed(&queue.queue, &batch.messages, answer, is_success).await;
     let outcome = answer.unwrap_or_else(|| {
-        tracing::error!(queue = %queue.queue, "listener panicked, its messages come again later");
+        tracing::error!(queue = %queue.queue, "listener panicked; its messages come again later, or are dead letters after the last attempt");
         ConsumeOutcome::later()
     });
     queue.touch(engine.wall());

@@ -54,9 +54,11 @@ pub enum SeekTo {
 pub struct Report {
     /// Calls of the listener that ended while the consumer waited for them.
     pub finished: usize,
-    /// Calls of the listener that were given up; their messages are delivered again.
+    /// Calls of the listener that were given up, their futures dropped; their messages are delivered
+    /// again, and it does not count as an attempt.
     pub abandoned: usize,
-    /// Messages that were pulled and not finished; they are delivered again.
+    /// Messages that were pulled and not finished, those of abandoned calls and those that no
+    /// listener had got yet; they are delivered again.
     pub unconsumed: usize,
     /// Whether progress was written and the brokers know that this member has left. If not, the
     /// last messages may be delivered again, and others take the queues over after two minutes.

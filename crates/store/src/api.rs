@@ -185,7 +185,9 @@ pub enum AppendError {
         problem: &'static str,
     },
     /// The disk is full. Try again later.
-    #[error("the disk of {path} is full; free space or lower fileReservedTime")]
+    #[error(
+        "the disk of {path} is full; free space, lower fileReservedTime or raise diskSpaceWarningLevelRatio"
+    )]
     Full {
         /// Where.
         path: PathBuf,

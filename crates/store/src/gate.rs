@@ -47,15 +47,16 @@ impl Gate {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Reasons)) {
+    fn change<T>(&self, change: impl FnOnce(&mut Reasons) -> T) -> T {
         let mut reasons = self.reasons.lock();
-        change(&mut reasons);
+        let result = change(&mut reasons);
         let open = reasons.fault.is_none()
             && reasons.queues.is_none()
             && reasons.still.is_none()
             && reasons.full.is_none()
             && !reasons.stopped;
         self.closed.store(!open, Ordering::Release);
+        result
     }
 
     /// Closes for good; the first reason stays.
@@ -81,11 +82,15 @@ impl Gate {
         self.change(|reasons| reasons.still = reason);
     }
 
-    pub(crate) fn set_full(&self, path: Option<PathBuf>) {
+    /// Whether it was otherwise before.
+    pub(crate) fn set_full(&self, path: Option<PathBuf>) -> bool {
         if canary("RS-18 once full is full for ever") && path.is_none() {
-            return;
+            return false;
         }
-        self.change(|reasons| reasons.full = path);
+        self.change(|reasons| {
+            let before = std::mem::replace(&mut reasons.full, path);
+            before.is_some() != reasons.full.is_some()
+        })
     }
 
     pub(crate) fn health(&self) -> Health {

@@ -20,8 +20,16 @@ impl LocalStore {
     fn look_at_disk(&self) -> io::Result<f64> {
         let used = self.world.disk.usage(self.layout.root())?.share();
         self.disk_used.store(used.to_bits(), Ordering::Relaxed);
-        let full = is_above(used, self.config.disk_space_warning_level_ratio);
-        self.log.gate.set_full(full.then(|| self.layout.root().to_owned()));
+        let limit = self.config.disk_space_warning_level_ratio;
+        let full = is_above(used, limit);
+        if self.log.gate.set_full(full.then(|| self.layout.root().to_owned())) {
+            let (root, percent) = (self.layout.root().display(), used * 100.0);
+            if full {
+                tracing::error!(%root, "the disk is {percent:.0} % full, diskSpaceWarningLevelRatio is {limit}: sends are refused");
+            } else {
+                tracing::info!(%root, "the disk is {percent:.0} % full: sends are taken again");
+            }
+        }
         Ok(used)
     }
 
