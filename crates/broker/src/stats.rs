@@ -196,7 +196,11 @@ impl Stats {
             return (key == cluster).then(|| series.view(Amount::Count));
         }
         let (row, amount) = row_of(name, key)?;
-        Some(past.rows.get(&row)?.view(amount))
+        match past.rows.get(&row) {
+            Some(series) => Some(series.view(amount)),
+            // Counted, and not looked at yet.
+            None => self.counters.rows().contains_key(&row).then(BrokerStats::default),
+        }
     }
 
     /// How long the longest read took that found something.
@@ -328,6 +332,14 @@ mod tests {
         stats.dead("T", "g");
         stats.sample(at(10), Timestamp(0));
         stats
+    }
+
+    #[test]
+    fn a_row_is_there_as_soon_as_something_is_counted() {
+        let stats = Stats::default();
+        assert_eq!(stats.view("C", "TOPIC_PUT_NUMS", "T"), None);
+        stats.put("T", 1, 100);
+        assert_eq!(stats.view("C", "TOPIC_PUT_NUMS", "T"), Some(BrokerStats::default()));
     }
 
     #[test]
