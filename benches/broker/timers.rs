@@ -90,7 +90,7 @@ fn main() {
         send(&bed, "Timed", SPREAD, |number| first + number.wrapping_mul(7_919) % OVER).await;
         println!("{SPREAD} timed messages stored in {} ms: {}", now(&bed) - begun, resident());
         bed.world.clock.sleep(Duration::from_secs(3)).await;
-        println!("all entered: {}", resident());
+        println!("three seconds later: {}", resident());
         let moments = delivered(&bed, "Timed", SPREAD).await;
         let mut late: Vec<_> = moments.iter().map(|(asked, came)| came - asked).collect();
         late.sort_unstable();

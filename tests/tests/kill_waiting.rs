@@ -206,6 +206,7 @@ impl Crew {
                 if error.kind() != ErrorKind::Timeout {
                     self.promises.ended(body, Told::Refused);
                 }
+                // A dead broker refuses at once: the sender is to try until it is back, not to spin.
                 WORLD.clock.sleep(Duration::from_millis(5)).await;
             }
         }

@@ -83,6 +83,7 @@ async fn a_disk_that_takes_nothing_makes_sends_come_again_and_loses_none() {
             response_code::FLUSH_DISK_TIMEOUT => unknown += 1,
             code => {
                 assert_eq!(code, response_code::SYSTEM_BUSY, "{:?}", answer.remark);
+                // Between tries, as clients wait; the loop ends with the first success only.
                 fixture.world.clock.sleep(Duration::from_millis(20)).await;
             }
         }

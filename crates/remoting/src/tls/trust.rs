@@ -32,6 +32,7 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 /// The time at which certificates must be valid.
 pub(super) struct Now(pub(super) Arc<dyn Clock>);
 
+/// `TimeProvider` asks for it; a clock has nothing to show.
 impl fmt::Debug for Now {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Now")

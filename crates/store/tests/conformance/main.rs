@@ -12,7 +12,7 @@ mod finding;
 mod ground;
 mod reading;
 
-#[path = "../shared/set_clock.rs"]
+#[path = "../both/set_clock.rs"]
 mod set_clock;
 
 /// The suite over one kind of store.

@@ -12,5 +12,5 @@ mod model;
 mod recovery;
 mod support;
 
-#[path = "../shared/set_clock.rs"]
+#[path = "../both/set_clock.rs"]
 mod set_clock;
