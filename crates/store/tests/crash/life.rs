@@ -19,7 +19,7 @@ use crate::amounts;
 use crate::history::Step;
 use crate::model::{End, FILE, Model, Sent, look};
 
-const NOW: i64 = 1_795_270_000_000;
+pub(crate) const NOW: i64 = 1_795_270_000_000;
 const HALVES: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 
 /// What kind of store.

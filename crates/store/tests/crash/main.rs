@@ -16,5 +16,7 @@ mod model;
 mod power_loss;
 mod pulse;
 mod regressions;
+#[path = "../both/set_clock.rs"]
+mod set_clock;
 mod tail;
 mod threads;

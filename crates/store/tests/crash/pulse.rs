@@ -12,7 +12,7 @@ use rmq_store::{
     AppendError, ArrivalListener, FlushDiskType, LocalStore, MessageStore, QueueKey, StoreAdmin,
 };
 
-use crate::life::{Kind, config, queue, record};
+use crate::life::{Kind, NOW, config, queue, record};
 
 /// Holds whoever tells of a message until its other end is dropped.
 struct Hanging(Mutex<Receiver<()>>);
@@ -42,7 +42,7 @@ async fn seconds_until(store: &LocalStore, clock: &SimClock, writable: bool) -> 
 #[tokio::test]
 async fn a_flusher_that_hangs_closes_the_store_until_it_goes_on() {
     // INV-16, RS-20
-    let clock = SimClock::new(1_795_270_000_000);
+    let clock = SimClock::new(NOW);
     let disk = SimDisk::new(&clock);
     let settings = config(Kind { flush: FlushDiskType::Sync, sealed: false });
     let tasks = Tasks::new("test");

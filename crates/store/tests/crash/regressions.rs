@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rmq_message::record::{self, RecordView};
 use rmq_message::{PhysicalOffset, QueueOffset};
-use rmq_runtime::system::SystemClock;
 use rmq_runtime::{Clock as _, Tasks, Usage, World};
 use rmq_sim::{Fault, SimClock, SimDisk, world};
 use rmq_store::{
@@ -15,8 +14,9 @@ use rmq_store::{
 };
 
 use crate::history::Step;
-use crate::life::{Kind, Life, config, log_file, queue, record};
+use crate::life::{Kind, Life, NOW, config, log_file, queue, record};
 use crate::model::{End, FILE};
+use crate::set_clock::SetClock;
 
 const SYNC: Kind = Kind { flush: FlushDiskType::Sync, sealed: false };
 const ASYNC: Kind = Kind { flush: FlushDiskType::Async, sealed: false };
@@ -298,9 +298,9 @@ fn rs_20_when_a_task_dies_sends_are_refused_and_waiting_ones_answered() {
     // The flusher, the index, what writes queues, what saves progress.
     for part in ["/commitlog/", "/index/", "/consumequeue/", "/progress"] {
         runtime.block_on(async {
-            let clock = SimClock::new(1_795_270_000_000);
+            let clock = SimClock::new(NOW);
             let disk = SimDisk::new(&clock);
-            let system = Arc::new(SystemClock::new());
+            let system = SetClock::new(NOW);
             let world = World { clock: system.clone(), ..world(&clock, &disk, 0) };
             let tasks = Tasks::new("test");
             let config = rmq_store::Config { flush_interval_consume_queue: 10, ..config(SYNC) };

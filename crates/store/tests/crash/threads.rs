@@ -5,20 +5,21 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rmq_message::record::RecordView;
-use rmq_message::{PhysicalOffset, Timestamp};
-use rmq_runtime::system::SystemClock;
+use rmq_message::{PhysicalOffset, QueueOffset, Timestamp};
 use rmq_runtime::{Tasks, World};
 use rmq_sim::{SimClock, SimDisk, world};
 use rmq_store::{Config, FlushDiskType, LocalStore, MessageStore};
 
 use crate::amounts::{self, Told};
-use crate::life::{Kind, config, queue, record};
+use crate::life::{Kind, NOW, config, queue, record};
+use crate::set_clock::SetClock;
 
 /// Queue, offset, place and body of what was acknowledged.
 type Acknowledged = Arc<Mutex<Vec<(usize, i64, PhysicalOffset, Vec<u8>)>>>;
 
 fn threaded(clock: &Arc<SimClock>, disk: &SimDisk) -> (World, Config) {
-    let world = World { clock: Arc::new(SystemClock::new()), ..world(clock, disk, 0) };
+    // Files are as old as the disk's clock says, whatever the time of day.
+    let world = World { clock: SetClock::new(NOW), ..world(clock, disk, 0) };
     let config = Config {
         flush_interval_consume_queue: 1,
         clean_resource_interval: 1,
@@ -43,7 +44,7 @@ async fn send(store: Arc<LocalStore>, sender: usize, acknowledged: Acknowledged)
 }
 
 async fn run(seed: u64) -> usize {
-    let clock = SimClock::new(1_795_270_000_000);
+    let clock = SimClock::new(NOW);
     let disk = SimDisk::new(&clock);
     disk.freeze_at(30 + seed.wrapping_mul(7919) % 400);
     let (world, settings) = threaded(&clock, &disk);
@@ -61,7 +62,8 @@ async fn run(seed: u64) -> usize {
     let store = LocalStore::open_still(&world, &Tasks::new("test"), settings).unwrap();
     let acknowledged = acknowledged.lock();
     for (to, offset, at, body) in &*acknowledged {
-        assert!(store.offsets(&queue(*to)).contains(&rmq_message::QueueOffset(*offset)));
+        let there = store.offsets(&queue(*to));
+        assert!(there.contains(&QueueOffset(*offset)), "{to} {offset} {at} is not in {there:?}");
         let bytes = store.message_at(*at).unwrap();
         let found = RecordView::parse(&bytes).unwrap();
         assert_eq!((found.queue_offset.0, found.body), (*offset, &body[..]));
