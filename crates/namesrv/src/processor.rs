@@ -16,8 +16,7 @@ use rmq_remoting::protocol::register::{
 use rmq_remoting::protocol::route::{GetRoute, TopicRoute};
 use rmq_remoting::protocol::topic::{DeleteTopicRoute, RegisterTopic, TopicList, TopicsByCluster};
 use rmq_remoting::{
-    Payload, PayloadError, Peer, Processor, RemotingCommand, Reply, Response, request_code,
-    response_code,
+    PayloadError, Peer, Processor, RemotingCommand, Reply, Response, request_code, response_code,
 };
 
 use crate::config::ConfigError;
@@ -27,6 +26,8 @@ use crate::register_body;
 use crate::registration::{RegisterRules, Registered, Registration};
 use crate::route_table::{RouteTable, UnitList, keep_zone};
 
+/// Apache's remark where it says nothing else.
+const UNSET: &str = "not set any response code";
 /// How long a broker may be silent when it does not say.
 const SILENCE: Duration = Duration::from_secs(120);
 /// Bounds of what brokers say instead, in milliseconds.
@@ -62,7 +63,9 @@ impl Namesrv {
             request_code::GET_BROKER_MEMBER_GROUP => {
                 let header: GetBrokerGroup = request.payload()?;
                 let group = self.table.read().group(&header.cluster_name, &header.broker_name);
-                Ok(Response::of(&BrokerGroupResponse { broker_member_group: Some(group) }))
+                let answer =
+                    Response::of(&BrokerGroupResponse { broker_member_group: Some(group) });
+                Ok(answer.with_remark(UNSET))
             }
             request_code::WIPE_WRITE_PERM_OF_BROKER => {
                 let header: WipeWritePerm = request.payload()?;
@@ -211,10 +214,10 @@ impl Namesrv {
 
     fn data_version(&self, request: &RemotingCommand) -> Result<Response, Refusal> {
         let header: QueryDataVersion = request.payload()?;
-        let asked = DataVersion::read(&request.fields, &request.body)?;
+        let asked: Option<DataVersion> = request.payload()?;
         let now = self.now();
         let known = self.table.write().heard(&header.cluster_name, &header.broker_addr, now);
-        let changed = known != Some(asked);
+        let changed = asked.is_none() || known != asked;
         Ok(Response::of(&QueryDataVersionResponse { changed }).with(&known))
     }
 

@@ -1,5 +1,6 @@
 //! Looks into queues: 303, 308, 321.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -94,28 +95,22 @@ impl QueueAdmin {
         }
         let mut at = QueueOffset(asked.index);
         let wanted = usize::try_from(asked.count).unwrap_or(0).min(ENTRIES_MAX);
-        let mut remark = None;
+        let mut remark = Cow::Borrowed(reply::UNSET);
         while body.queue_data.len() < wanted {
             let missing = wanted - body.queue_data.len();
             let next = self.some_entries(&queue, at, missing, subscription.as_deref())?;
             let Some((entries, next)) = next else {
                 if body.queue_data.is_empty() {
                     let topic = echo(&asked.topic);
-                    remark = Some(format!(
-                        "Index {} of {}@{topic} is not exist!",
-                        asked.index, asked.queue_id
-                    ));
+                    let (index, queue_id) = (asked.index, asked.queue_id);
+                    remark = format!("Index {index} of {queue_id}@{topic} is not exist!").into();
                 }
                 break;
             };
             body.queue_data.extend(entries);
             at = next;
         }
-        let response = Response::of(&body);
-        Ok(match remark {
-            Some(remark) => response.with_remark(remark),
-            None => response,
-        })
+        Ok(Response::of(&body).with_remark(remark))
     }
 
     /// Entries from an offset on, and where to read on.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rmq_message::id::UniqueIds;
 use rmq_remoting::request_code as code;
-use rmq_remoting::{Peer, RemotingCommand, Reply, Response};
+use rmq_remoting::{Peer, RemotingCommand, Reply};
 
 use super::parts::Parts;
 use crate::processor::ack::AckRequests;
@@ -21,6 +21,7 @@ use crate::processor::reply::ReplyRequests;
 use crate::processor::send::SendRequests;
 use crate::processor::send_back::SendBackRequests;
 use crate::processor::transaction::TransactionRequests;
+use crate::reply;
 use crate::timer::Timing;
 
 /// Those who serve them.
@@ -92,12 +93,12 @@ impl Requests {
             code::CHANGE_MESSAGE_INVISIBLETIME => self.acks.change(peer, &request),
             code::PEEK_MESSAGE => self.pop.peek(peer, &request),
             // What is in flight lies in the files that this would move it to.
-            code::POP_ROLLBACK => Response::ok().into(),
+            code::POP_ROLLBACK => reply::unset().into(),
             code::NOTIFICATION => self.notifications.process(peer, &request),
             code::QUERY_ASSIGNMENT => self.assignments.query(&request),
             code::SET_MESSAGE_REQUEST_MODE => self.assignments.set(&request),
             code::GET_ALL_MESSAGE_REQUEST_MODE => self.assignments.all().into(),
-            code::POLLING_INFO => self.pop.polling(&request).into(),
+            code::POLLING_INFO => self.pop.polling(peer, &request).into(),
             code::END_TRANSACTION => self.transactions.process(&request),
             code::RESUME_CHECK_HALF_MESSAGE => self.transactions.resume(&request),
             code::UPDATE_CONSUMER_OFFSET => self.offsets.update(peer, &request).into(),

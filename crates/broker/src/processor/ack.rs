@@ -80,10 +80,8 @@ impl AckRequests {
     }
 
     fn ack_many_checked(&self, request: &RemotingCommand) -> Result<Reply, Response> {
-        let asked: BatchAckMessage = read(request)?;
-        if asked.acks.is_empty() {
-            return Err(reply::no_acks());
-        }
+        let asked: Option<BatchAckMessage> = read(request)?;
+        let asked = asked.filter(|asked| !asked.acks.is_empty()).ok_or_else(reply::no_acks)?;
         let mut last = None;
         for ack in &asked.acks {
             last = self.ack_some(ack, &asked.broker_name)?.or(last);

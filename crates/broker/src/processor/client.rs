@@ -125,8 +125,9 @@ impl ClientRequests {
 
     /// Whether a filter can be served (46).
     pub(crate) fn check(&self, request: &RemotingCommand) -> Response {
-        match request.payload::<CheckClientConfig>() {
-            Ok(check) => {
+        match request.payload::<Option<CheckClientConfig>>() {
+            Ok(None) => Response::ok(),
+            Ok(Some(check)) => {
                 let subscription = Arc::new(Subscription::from(check.subscription_data));
                 match self.filters.of(&subscription) {
                     Ok(_) | Err(Unfiltered::Unknown) => Response::ok(),

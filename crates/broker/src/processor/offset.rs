@@ -8,7 +8,7 @@ use rmq_remoting::protocol::offset::{
     Boundary, EarliestStoreTime, MaxOffset, MinOffset, OffsetResponse, QueryConsumerOffset,
     SearchOffset, TimestampResponse, UpdateConsumerOffset,
 };
-use rmq_remoting::{Peer, RemotingCommand, Reply, Response};
+use rmq_remoting::{FieldError, PayloadError, Peer, RemotingCommand, Reply, Response};
 use rmq_runtime::{Clock, Tasks};
 use rmq_store::{
     AdmitAll, MessageStore, QueueKey, ReadError, ReadOutcome, ReadRequest, ReadStatus,
@@ -70,7 +70,10 @@ impl OffsetRequests {
     }
 
     fn update_checked(&self, peer: &Peer, request: &RemotingCommand) -> Result<Response, Response> {
-        let said: UpdateConsumerOffset = read(request)?;
+        let said: UpdateConsumerOffset = request.payload().map_err(|error| match error {
+            PayloadError::Field(FieldError::Missing { name: "topic" }) => reply::failed(error),
+            error => reply::invalid(error),
+        })?;
         if self.groups.peek(&said.consumer_group).is_none() {
             return Err(reply::commit_group_missing(&said.consumer_group));
         }

@@ -22,7 +22,7 @@ use rmq_remoting::{Peer, RemotingCommand, Reply, Response, response_code};
 use rmq_runtime::{Clock, ClockExt, Entropy, Monotonic};
 use rmq_store::{MessageStore, QueueKey, ReadError};
 
-use super::offset::read;
+use super::offset::{answer, read};
 use crate::append::Appender;
 use crate::cold::ColdReads;
 use crate::config::Live;
@@ -121,8 +121,10 @@ impl PopRequests {
             return self.finish(batch);
         }
         let oneway = request.is_oneway();
-        let wait = self.wait(header.born_time, header.poll_time);
-        let wait = if oneway { Duration::ZERO } else { wait };
+        let mut wait = self.wait(header.born_time, header.poll_time);
+        if oneway || header.max_msg_nums < 1 {
+            wait = Duration::ZERO;
+        }
         if wait.is_zero() && (oneway || !batch.may_find_more()) {
             return Reply::Now(batch.nothing(response_code::POLLING_TIMEOUT));
         }
@@ -136,15 +138,21 @@ impl PopRequests {
     }
 
     /// How many pops wait for a queue (200055).
-    pub(crate) fn polling(&self, request: &RemotingCommand) -> Response {
-        let asked: PollingCount = match read(request) {
-            Ok(asked) => asked,
-            Err(refused) => return refused,
-        };
+    pub(crate) fn polling(&self, peer: &Peer, request: &RemotingCommand) -> Response {
+        answer(self.polling_checked(peer, request))
+    }
+
+    fn polling_checked(
+        &self,
+        peer: &Peer,
+        request: &RemotingCommand,
+    ) -> Result<Response, Response> {
+        let asked: PollingCount = read(request)?;
+        self.readable(peer, &asked.topic, asked.queue_id, &asked.consumer_group)?;
         let queue = QueueKey::new(&asked.topic, asked.queue_id);
         let waiting = self.holds.waiting(&queue, &asked.consumer_group);
         let polling_count = i32::try_from(waiting).unwrap_or(i32::MAX);
-        Response::of(&PollingCountResponse { polling_count })
+        Ok(Response::of(&PollingCountResponse { polling_count }).with_remark(reply::UNSET))
     }
 
     /// Whoever shares what was popped may go on with what is left.

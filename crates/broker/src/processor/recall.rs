@@ -41,10 +41,10 @@ impl RecallRequests {
     }
 
     fn recall(&self, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Response> {
-        let asked: RecallMessage = read(request)?;
         if !self.rules.recall {
             return Err(reply::recall_forbidden());
         }
+        let asked: RecallMessage = read(request)?;
         if !self.live.is_writable() {
             return Err(reply::recall_unavailable());
         }

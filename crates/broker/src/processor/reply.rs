@@ -93,7 +93,7 @@ impl ReplyRequests {
         let now = Timestamp::from(self.send.clock.wall());
         let asker = properties.get(property::REPLY_TO_CLIENT).map(str::to_owned);
         let Some(asker) = asker else {
-            return Err("REPLY_TO_CLIENT is null, can not reply message".to_owned());
+            return Err("reply message properties[REPLY_TO_CLIENT] is null".to_owned());
         };
         let Some(client) = self.producers.client(&asker) else {
             let asker = crate::limits::echo(&asker);

@@ -12,6 +12,7 @@ mod disk;
 mod fixture;
 mod foreign;
 mod golden;
+mod lacking;
 mod plain;
 mod pop;
 mod pull;

@@ -50,7 +50,7 @@ async fn a_reply_to_nobody_is_refused() {
     let fixture = Fixture::start(config(dir.path()));
     for (properties, text) in [
         ("REPLY_TO_CLIENT\u{1}gone\u{2}", "channel of <gone> not found"),
-        ("A\u{1}b\u{2}", "REPLY_TO_CLIENT is null"),
+        ("A\u{1}b\u{2}", "reply message properties[REPLY_TO_CLIENT] is null"),
     ] {
         let refused = fixture.ask(reply(request_code::SEND_REPLY_MESSAGE_V2, properties)).await;
         assert_eq!(refused.code, response_code::SYSTEM_ERROR);

@@ -1,6 +1,8 @@
 //! The name server over real connections.
 
 #[cfg(test)]
+mod lacking;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod socket;

@@ -46,7 +46,7 @@ header! {
     #[doc(alias = "WipeWritePermOfBrokerRequestHeader")]
     pub struct WipeWritePerm {
         /// Broker.
-        broker_name: CompactString = "brokerName",
+        broker_name: CompactString = "brokerName" or "",
     }
 
     /// Answer: how many topics changed.
@@ -59,7 +59,7 @@ header! {
     #[doc(alias = "AddWritePermOfBrokerRequestHeader")]
     pub struct AddWritePerm {
         /// Broker.
-        broker_name: CompactString = "brokerName",
+        broker_name: CompactString = "brokerName" or "",
     }
 
     /// Answer: how many topics changed.

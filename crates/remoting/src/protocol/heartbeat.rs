@@ -169,7 +169,7 @@ header! {
     #[doc(alias = "UnregisterClientRequestHeader")]
     pub struct UnregisterClient {
         /// Client id.
-        client_id: CompactString = "clientID",
+        client_id: CompactString = "clientID" or "",
         /// Producer group that it leaves.
         producer_group: Option<CompactString> = "producerGroup",
         /// Consumer group that it leaves.

@@ -26,9 +26,9 @@ header! {
     #[doc(alias = "GetKVConfigRequestHeader")]
     pub struct GetKv {
         /// Namespace.
-        namespace: CompactString = "namespace",
+        namespace: CompactString = "namespace" or "",
         /// Key.
-        key: CompactString = "key",
+        key: CompactString = "key" or "",
     }
 
     /// Answer with a value.
@@ -41,16 +41,16 @@ header! {
     #[doc(alias = "DeleteKVConfigRequestHeader")]
     pub struct DeleteKv {
         /// Namespace.
-        namespace: CompactString = "namespace",
+        namespace: CompactString = "namespace" or "",
         /// Key.
-        key: CompactString = "key",
+        key: CompactString = "key" or "",
     }
 
     /// Asks for all values of a namespace (219); code 22 when there is none.
     #[doc(alias = "GetKVListByNamespaceRequestHeader")]
     pub struct ListKv {
         /// Namespace.
-        namespace: CompactString = "namespace",
+        namespace: CompactString = "namespace" or "",
     }
 }
 

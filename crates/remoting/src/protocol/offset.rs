@@ -14,7 +14,7 @@ header! {
     #[doc(alias = "QueryConsumerOffsetRequestHeader")]
     pub struct QueryConsumerOffset {
         /// Group.
-        consumer_group: CompactString = "consumerGroup",
+        consumer_group: CompactString = "consumerGroup" or "",
         /// Topic.
         topic: CompactString = "topic",
         /// Queue.
@@ -27,7 +27,7 @@ header! {
     #[doc(alias = "UpdateConsumerOffsetRequestHeader")]
     pub struct UpdateConsumerOffset {
         /// Group.
-        consumer_group: CompactString = "consumerGroup",
+        consumer_group: CompactString = "consumerGroup" or "",
         /// Topic.
         topic: CompactString = "topic",
         /// Queue.
@@ -96,7 +96,7 @@ header! {
         /// Topic.
         topic: CompactString = "topic",
         /// Group.
-        group: CompactString = "group",
+        group: CompactString = "group" or "",
         /// Queue; −1 for all.
         queue_id: i32 = "queueId" or -1,
         /// Position; −1 when the time decides.
@@ -118,17 +118,6 @@ header! {
         topic: Option<CompactString> = "topic",
         /// Whether the group may be offline.
         offline: bool = "offline" or false,
-    }
-
-    /// Asks where other groups stand on a topic (308).
-    #[doc(alias = "QueryCorrectionOffsetHeader")]
-    pub struct QueryCorrectionOffset {
-        /// Groups to leave out, separated by commas.
-        filter_groups: Option<CompactString> = "filterGroups",
-        /// Group to compare with.
-        compare_group: CompactString = "compareGroup",
-        /// Topic.
-        topic: CompactString = "topic",
     }
 }
 
@@ -187,16 +176,7 @@ pub struct ConsumerOffsets {
     pub offset_table: BTreeMap<CompactString, BTreeMap<i32, i64>>,
 }
 
-/// Positions by queue (answer to 308).
-#[doc(alias = "QueryCorrectionOffsetBody")]
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct CorrectionOffsets {
-    /// By queue.
-    pub correction_offsets: BTreeMap<i32, i64>,
-}
-
-json_body!(ResetOffsets, ResetOffsetList, ConsumerOffsets, CorrectionOffsets);
+json_body!(ResetOffsets, ResetOffsetList, ConsumerOffsets);
 
 /// Asks for the progress of all groups (43).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -214,5 +194,4 @@ conversation! {
     AllConsumerOffsets = GET_ALL_CONSUMER_OFFSET => ConsumerOffsets;
     ResetOffset = INVOKE_BROKER_TO_RESET_OFFSET => ResetOffsets;
     CloneGroupOffset = CLONE_GROUP_OFFSET => ();
-    QueryCorrectionOffset = QUERY_CORRECTION_OFFSET => CorrectionOffsets;
 }

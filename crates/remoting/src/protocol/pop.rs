@@ -15,17 +15,17 @@ header! {
         /// Topic.
         topic: CompactString = "topic",
         /// Queue; −1 for any.
-        queue_id: i32 = "queueId",
+        queue_id: i32 = "queueId" or 0,
         /// Most messages wanted.
-        max_msg_nums: i32 = "maxMsgNums",
+        max_msg_nums: i32 = "maxMsgNums" or 0,
         /// Ms before messages come again.
-        invisible_time: i64 = "invisibleTime",
+        invisible_time: i64 = "invisibleTime" or 0,
         /// Ms that the broker may hold the request.
-        poll_time: i64 = "pollTime",
+        poll_time: i64 = "pollTime" or 0,
         /// When the request was made, ms since 1970; 0: now.
         born_time: i64 = "bornTime" or 0,
         /// Where a new group begins: 0 at the beginning, 1 at the end.
-        init_mode: i32 = "initMode",
+        init_mode: i32 = "initMode" or 0,
         /// `TAG` or `SQL92`.
         expression_type: Option<CompactString> = "expType",
         /// Expression.
@@ -63,16 +63,16 @@ header! {
         /// Topic.
         topic: CompactString = "topic",
         /// Queue; −1 for any.
-        queue_id: i32 = "queueId",
+        queue_id: i32 = "queueId" or 0,
         /// Most messages wanted.
-        max_msg_nums: i32 = "maxMsgNums",
+        max_msg_nums: i32 = "maxMsgNums" or 0,
     }
 
     /// Acknowledges one message (200051).
     #[doc(alias = "AckMessageRequestHeader")]
     pub struct AckMessage {
         /// Group.
-        consumer_group: CompactString = "consumerGroup",
+        consumer_group: CompactString = "consumerGroup" or "",
         /// Topic.
         topic: CompactString = "topic",
         /// Queue.
@@ -87,7 +87,7 @@ header! {
     #[doc(alias = "ChangeInvisibleTimeRequestHeader")]
     pub struct ChangeInvisibleTime {
         /// Group.
-        consumer_group: CompactString = "consumerGroup",
+        consumer_group: CompactString = "consumerGroup" or "",
         /// Topic.
         topic: CompactString = "topic",
         /// Queue.
@@ -121,9 +121,9 @@ header! {
         /// Topic.
         topic: CompactString = "topic",
         /// Queue; −1 for any.
-        queue_id: i32 = "queueId",
+        queue_id: i32 = "queueId" or 0,
         /// Ms that the broker may hold the request.
-        poll_time: i64 = "pollTime",
+        poll_time: i64 = "pollTime" or 0,
         /// When the request was made, ms since 1970; 0: now.
         born_time: i64 = "bornTime" or 0,
         /// Whether messages of a queue come one after the other.
@@ -155,7 +155,7 @@ header! {
         /// Topic.
         topic: CompactString = "topic",
         /// Queue; −1 for those that wait for any.
-        queue_id: i32 = "queueId",
+        queue_id: i32 = "queueId" or 0,
     }
 
     /// Answer: how many wait.

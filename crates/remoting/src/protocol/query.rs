@@ -10,9 +10,9 @@ header! {
     #[doc(alias = "QueryMessageRequestHeader")]
     pub struct QueryMessage {
         /// Topic.
-        topic: CompactString = "topic",
+        topic: CompactString = "topic" or "",
         /// Key.
-        key: CompactString = "key",
+        key: CompactString = "key" or "",
         /// Most messages wanted.
         max_num: i32 = "maxNum",
         /// From, ms since 1970.

@@ -17,11 +17,11 @@ header! {
         /// Topic.
         topic: CompactString = "topic",
         /// Queue.
-        queue_id: i32 = "queueId",
+        queue_id: i32 = "queueId" or 0,
         /// First entry.
-        index: i64 = "index",
+        index: i64 = "index" or 0,
         /// How many.
-        count: i32 = "count",
+        count: i32 = "count" or 0,
         /// Whose subscription is tried on them.
         consumer_group: Option<CompactString> = "consumerGroup",
     }
@@ -32,7 +32,7 @@ header! {
         /// Topic.
         topic: CompactString = "topic",
         /// Group.
-        group: CompactString = "group",
+        group: CompactString = "group" or "",
     }
 
     /// Asks for the lowest positions of other groups beside one group's (308).
@@ -41,7 +41,7 @@ header! {
         /// Groups that do not count, separated by commas.
         filter_groups: Option<CompactString> = "filterGroups",
         /// The group that is compared.
-        compare_group: CompactString = "compareGroup",
+        compare_group: CompactString = "compareGroup" or "",
         /// Topic.
         topic: CompactString = "topic",
     }

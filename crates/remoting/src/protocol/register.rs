@@ -61,13 +61,13 @@ header! {
     #[doc(alias = "UnRegisterBrokerRequestHeader")]
     pub struct UnregisterBroker {
         /// Broker.
-        broker_name: CompactString = "brokerName",
+        broker_name: CompactString = "brokerName" or "",
         /// `ip:port`.
-        broker_addr: CompactString = "brokerAddr",
+        broker_addr: CompactString = "brokerAddr" or "",
         /// Cluster.
-        cluster_name: CompactString = "clusterName",
+        cluster_name: CompactString = "clusterName" or "",
         /// Id among its replicas.
-        broker_id: i64 = "brokerId",
+        broker_id: i64 = "brokerId" or 0,
     }
 
     /// Asks whether the name server knows this version of the topics (322); the body is a
@@ -75,7 +75,7 @@ header! {
     #[doc(alias = "QueryDataVersionRequestHeader")]
     pub struct QueryDataVersion {
         /// Broker.
-        broker_name: CompactString = "brokerName",
+        broker_name: CompactString = "brokerName" or "",
         /// `ip:port`.
         broker_addr: CompactString = "brokerAddr",
         /// Cluster.
@@ -99,7 +99,7 @@ header! {
         /// `ip:port`.
         broker_addr: CompactString = "brokerAddr",
         /// Broker.
-        broker_name: CompactString = "brokerName",
+        broker_name: CompactString = "brokerName" or "",
         /// For controllers: id among the replicas.
         broker_id: Option<i64> = "brokerId",
         /// For controllers: epoch of the log.
@@ -118,9 +118,9 @@ header! {
     #[doc(alias = "GetBrokerMemberGroupRequestHeader")]
     pub struct GetBrokerGroup {
         /// Cluster.
-        cluster_name: CompactString = "clusterName",
+        cluster_name: CompactString = "clusterName" or "",
         /// Broker.
-        broker_name: CompactString = "brokerName",
+        broker_name: CompactString = "brokerName" or "",
     }
 }
 

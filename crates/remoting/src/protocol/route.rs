@@ -14,7 +14,7 @@ header! {
     #[doc(alias = "GetRouteInfoRequestHeader")]
     pub struct GetRoute {
         /// Topic.
-        topic: CompactString = "topic",
+        topic: CompactString = "topic" or "",
         /// Whether the body must be standard JSON.
         accept_standard_json_only: Option<bool> = "acceptStandardJsonOnly",
     }

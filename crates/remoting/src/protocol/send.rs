@@ -57,14 +57,14 @@ impl<'a> SendMessage<'a> {
     /// [`FieldError`] when group, topic or queue is missing, or a number is none.
     pub fn from_fields(fields: &'a Fields) -> Result<Self, FieldError> {
         let mut header = Self::default();
-        let (mut group, mut topic, mut queue) = (None, None, None);
+        let (mut topic, mut queue) = (None, None);
         for (name, value) in fields.iter() {
             let letter = match name.as_bytes() {
                 [letter] => *letter,
                 _ => letter_of(name),
             };
             match letter {
-                b'a' => group = Some(value),
+                b'a' => header.producer_group = value,
                 b'b' => topic = Some(value),
                 b'c' => header.default_topic = value,
                 b'd' => header.default_topic_queue_nums = int("defaultTopicQueueNums", value)?,
@@ -81,7 +81,6 @@ impl<'a> SendMessage<'a> {
                 _ => {}
             }
         }
-        header.producer_group = group.ok_or(FieldError::Missing { name: "producerGroup" })?;
         header.topic = topic.ok_or(FieldError::Missing { name: "topic" })?;
         header.queue_id = queue.ok_or(FieldError::Missing { name: "queueId" })?;
         Ok(header)

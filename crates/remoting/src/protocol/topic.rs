@@ -87,7 +87,7 @@ header! {
     #[doc(alias = "DeleteTopicRequestHeader")]
     pub struct DeleteTopic {
         /// Topic.
-        topic: CompactString = "topic",
+        topic: CompactString = "topic" or "",
     }
 
     /// Asks for all topics of a broker, by pages (21). Old clients send no field and get all.
@@ -120,7 +120,7 @@ header! {
     #[doc(alias = "DeleteTopicFromNamesrvRequestHeader")]
     pub struct DeleteTopicRoute {
         /// Topic.
-        topic: CompactString = "topic",
+        topic: CompactString = "topic" or "",
         /// One cluster, or all.
         cluster_name: Option<CompactString> = "clusterName",
     }
@@ -137,7 +137,7 @@ header! {
     #[doc(alias = "GetTopicsByClusterRequestHeader")]
     pub struct TopicsByCluster {
         /// Cluster.
-        cluster: CompactString = "cluster",
+        cluster: CompactString = "cluster" or "",
     }
 
     /// Asks for the topics that a group consumes (343).

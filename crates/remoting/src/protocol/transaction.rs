@@ -12,7 +12,7 @@ header! {
         /// Topic.
         topic: Option<CompactString> = "topic",
         /// Group of the producer.
-        producer_group: CompactString = "producerGroup",
+        producer_group: CompactString = "producerGroup" or "",
         /// Position in the queue of half messages.
         tran_state_table_offset: i64 = "tranStateTableOffset",
         /// Physical offset of the half message.

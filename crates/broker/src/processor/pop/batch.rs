@@ -74,7 +74,7 @@ impl Batch {
         ahead: Option<Ahead>,
     ) -> Self {
         Self {
-            wanted: usize::try_from(header.max_msg_nums).unwrap_or(1).max(1),
+            wanted: usize::try_from(header.max_msg_nums).unwrap_or(0),
             count: 0,
             records: Vec::new(),
             pop_time: now.0,
