@@ -32,7 +32,7 @@ pub mod watermark;
 pub use backoff::Backoff;
 pub use canary::canary;
 pub use clock::{Clock, ClockExt, Elapsed, Monotonic};
-pub use disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage};
+pub use disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage, Volume};
 pub use entropy::Entropy;
 pub use executor::Executor;
 pub use net::{Listener, Net, Stream};

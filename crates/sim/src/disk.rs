@@ -10,6 +10,7 @@
 //! | `DiskFile::sync` | bytes and length of the file, not its entry in the directory |
 //! | `Disk::write` | the same |
 //! | `Disk::sync_dir` | creations, removals and renames in that directory |
+//! | `Volume::sync` | everything |
 //! | `DiskFile::write_back` | nothing |
 //!
 //! A power loss begins another [boot](Disk::boot), a kill does not.
@@ -32,7 +33,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rmq_runtime::{Clock, DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage};
+use rmq_runtime::{Clock, DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage, Volume};
 
 use crate::{SimClock, SimEntropy};
 use content::Content;
@@ -338,6 +339,11 @@ impl Disk for SimDisk {
         self.call((READS, "look at"), dir, |_| Ok(usage))
     }
 
+    fn volume(&self, dir: &Path) -> io::Result<Option<Arc<dyn Volume>>> {
+        self.call((READS, "open"), dir, |_| Ok(()))?;
+        Ok(Some(Arc::new(SimVolume { disk: self.clone(), path: dir.to_owned() })))
+    }
+
     fn boot(&self) -> Option<String> {
         Some(format!("boot {}", self.state.lock().boot))
     }
@@ -361,6 +367,29 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Box::new(Held { disk: self.clone(), path: path.to_owned() }))
+    }
+}
+
+struct SimVolume {
+    disk: SimDisk,
+    path: PathBuf,
+}
+
+impl Volume for SimVolume {
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.disk.state.lock();
+        let turn = state.faults.step(Nature::Syncs, "sync all", &self.path, None)?;
+        let State { tree, chance, .. } = &mut *state;
+        match turn {
+            Turn::Go => {
+                tree.settle_all();
+                Ok(())
+            }
+            Turn::Half(error) | Turn::GoAndFail(error) | Turn::LoseSync(error) => {
+                tree.fail_sync_all(chance);
+                Err(error)
+            }
+        }
     }
 }
 

@@ -92,6 +92,9 @@ pub struct Config {
     /// Whether an unreadable part of the log that is followed by valid messages is cut off with
     /// them. Only for an operator who has decided to lose them; not a setting of Apache's.
     pub cut_damaged_log: bool,
+    /// Consume queues to be synced at a time from which on their file system is synced as a whole,
+    /// not file by file; not a setting of Apache's.
+    pub sync_volume_from: usize,
     /// Bytes of memory of the machine, for the share above; not a setting of Apache's.
     pub memory_size: u64,
 }
@@ -132,6 +135,7 @@ impl Default for Config {
             enabled_append_prop_crc: false,
             force_verify_prop_crc: false,
             cut_damaged_log: false,
+            sync_volume_from: 256,
             memory_size: 8 << 30,
         }
     }

@@ -85,6 +85,7 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
             log_file_len: config.mapped_file_size_commit_log,
         },
         batch_topics.into_iter().map(|entry| entry.name).collect(),
+        disk.volume(layout.root())?.map(|volume| (volume, config.sync_volume_from)),
     ));
     let delays = DelayLevels(config.delay_levels().unwrap_or_default());
     let checkpoint = Checkpoint::load(&**disk, &layout.checkpoint())?;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::map;
-use crate::disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage};
+use crate::disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage, Volume};
 
 /// Bytes that the kernel keeps together at least.
 const PAGE: u64 = 4096;
@@ -47,6 +47,18 @@ impl SystemDisk {
             return Err(e);
         }
         Ok(file)
+    }
+}
+
+struct SystemVolume {
+    file: File,
+    path: PathBuf,
+}
+
+impl Volume for SystemVolume {
+    fn sync(&self) -> io::Result<()> {
+        rustix::fs::syncfs(&self.file)
+            .map_err(|e| at(&self.path, "sync the file system of")(e.into()))
     }
 }
 
@@ -143,6 +155,12 @@ impl Disk for SystemDisk {
             free: stat.f_bfree.saturating_mul(stat.f_frsize),
             usable: stat.f_bavail.saturating_mul(stat.f_frsize),
         })
+    }
+
+    fn volume(&self, dir: &Path) -> io::Result<Option<Arc<dyn Volume>>> {
+        // Before Linux 5.8 the call hid failures; who has fsync's errors needs no more.
+        let file = File::open(dir).map_err(at(dir, "open"))?;
+        Ok(Some(Arc::new(SystemVolume { file, path: dir.to_owned() })))
     }
 
     fn boot(&self) -> Option<String> {

@@ -193,6 +193,15 @@ impl Tree {
         }
     }
 
+    /// The kernel forgets what was to be synced of all files.
+    pub(super) fn fail_sync_all(&mut self, chance: &SimEntropy) {
+        for node in &mut self.nodes {
+            if let Node::File(content) = node {
+                content.fail_sync(chance);
+            }
+        }
+    }
+
     /// What the device holds when the power fails now. Of the changes of entries that are not
     /// synced either a front part is there, as a journal gives it, or any choice of them, as POSIX
     /// allows.

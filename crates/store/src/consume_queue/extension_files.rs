@@ -159,6 +159,14 @@ impl ExtensionFiles {
         Ok(())
     }
 
+    /// See [`QueueFiles::leave_to_volume`](super::files::QueueFiles::leave_to_volume).
+    pub(crate) fn leave_to_volume(&mut self) {
+        if let Some(found) = &mut self.found {
+            found.unsynced.clear();
+            found.fresh = false;
+        }
+    }
+
     pub(crate) fn close(&mut self) {
         if let Some(found) = &mut self.found {
             found.open = None;

@@ -244,6 +244,13 @@ impl QueueFiles {
         Ok(std::mem::take(&mut self.fresh))
     }
 
+    /// The whole file system is going to be synced: what was written is no longer this one's care.
+    pub(crate) fn leave_to_volume(&mut self) {
+        self.extension.leave_to_volume();
+        self.unsynced.clear();
+        self.fresh = false;
+    }
+
     /// What was written from a position on may not be synced, and its files may be new.
     pub(crate) fn doubt_from(&mut self, context: &FileContext, position: u64) {
         let behind = |start: &u64| start.saturating_add(context.file_len) > position;

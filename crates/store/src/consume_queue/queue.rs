@@ -172,6 +172,13 @@ impl Queue {
         Ok((written, fresh))
     }
 
+    /// Where it ends in its files, which a sync of the whole file system is about to make durable.
+    pub(crate) fn leave_to_volume(&self) -> u64 {
+        let mut files = self.files.lock();
+        files.leave_to_volume();
+        self.written.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn set_synced(&self, end: u64) {
         self.synced.store(end, Ordering::Release);
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use foldhash::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rmq_message::{CompactString, name};
-use rmq_runtime::Disk;
+use rmq_runtime::{Disk, Volume, canary};
 
 use super::extension_files::ExtensionContext;
 use super::files::FileContext;
@@ -41,6 +41,8 @@ pub(crate) struct QueueTable {
     steps: AtomicU64,
     /// Topics with batch consume queues, which are not written here.
     batch_topics: HashSet<String>,
+    /// The file system, and the number of queues from which on it is synced as a whole.
+    volume: Option<(Arc<dyn Volume>, usize)>,
 }
 
 impl QueueTable {
@@ -50,6 +52,7 @@ impl QueueTable {
         units_per_file: u64,
         extension: ExtensionContext,
         batch_topics: HashSet<String>,
+        volume: Option<(Arc<dyn Volume>, usize)>,
     ) -> Self {
         let file_len = units_per_file * UNIT_LEN as u64;
         Self {
@@ -66,6 +69,7 @@ impl QueueTable {
             fitted: AtomicU64::new(0),
             steps: AtomicU64::new(0),
             batch_topics,
+            volume,
         }
     }
 
@@ -192,8 +196,26 @@ impl QueueTable {
         let mut unsynced = std::mem::take(&mut self.turns.lock().unsynced);
         unsynced.sort_by_key(Arc::as_ptr);
         unsynced.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        let (mut ends, mut topics) = (Vec::with_capacity(unsynced.len()), BTreeSet::new());
-        for queue in &unsynced {
+        let ends = match &self.volume {
+            Some((volume, from)) if unsynced.len() >= *from => {
+                let ends: Vec<_> = unsynced.iter().map(|queue| queue.leave_to_volume()).collect();
+                if !canary("INV-13 entries count as synced with nothing synced") {
+                    volume.sync()?;
+                }
+                ends
+            }
+            _ => self.sync_each(&unsynced)?,
+        };
+        for (queue, end) in unsynced.iter().zip(ends) {
+            queue.set_synced(end);
+        }
+        Ok(())
+    }
+
+    /// Tells how far each of the queues is synced.
+    fn sync_each(&self, queues: &[Arc<Queue>]) -> io::Result<Vec<u64>> {
+        let (mut ends, mut topics) = (Vec::with_capacity(queues.len()), BTreeSet::new());
+        for queue in queues {
             let (end, fresh) = queue.sync(&self.context)?;
             ends.push(end);
             if fresh {
@@ -213,10 +235,7 @@ impl QueueTable {
         if !topics.is_empty() {
             disk.sync_dir(dir)?;
         }
-        for (queue, end) in unsynced.iter().zip(ends) {
-            queue.set_synced(end);
-        }
-        Ok(())
+        Ok(ends)
     }
 
     /// Only entries below `end` of a queue are synced for certain: the rest follows with the next

@@ -45,6 +45,7 @@ pub(crate) fn config(kind: Kind) -> Config {
         file_reserved_time: 1,
         delete_when: "00".to_owned(),
         delete_file_batch_max: 2,
+        sync_volume_from: if kind.sealed { 2 } else { usize::MAX },
         ..Config::default()
     }
 }

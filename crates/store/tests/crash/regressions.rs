@@ -1,7 +1,6 @@
 //! Bugs that users of other stores have met, each by its number in the reliability design.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rmq_message::record::{self, RecordView};
@@ -93,6 +92,34 @@ fn rs_03_dispatch_resumes_where_the_slowest_index_is() {
     // Queues know both, the key index none yet.
     assert_eq!(store.offsets(&queue(0)).end, QueueOffset(2));
     life.model.check_index(&store);
+}
+
+#[test]
+fn inv_13_what_progress_says_of_queues_is_synced() {
+    // One by one, and with all their file system.
+    for sync_volume_from in [usize::MAX, 1] {
+        let clock = SimClock::new(NOW);
+        let disk = SimDisk::new(&clock);
+        let settings = rmq_store::Config { sync_volume_from, ..config(ASYNC) };
+        let world = world(&clock, &disk, 0);
+        let store = LocalStore::open_still(&world, &Tasks::new("test"), settings).unwrap();
+        for number in 0..60 {
+            store.append(&queue(number % 4), &[record(b"b", "A\u{1}b\u{2}", 0)]).unwrap();
+        }
+        store.settle().unwrap();
+        store.work(Chore::Save).unwrap();
+        let files = || {
+            let paths = disk.paths().into_iter();
+            paths.filter(|path| path.starts_with("/var/store/consumequeue"))
+        };
+        assert_eq!(files().count(), 8);
+        for seed in 0..20 {
+            let left = disk.after_power_loss(seed);
+            for path in files() {
+                assert!(left.bytes(&path) == disk.bytes(&path), "{} {seed}", path.display());
+            }
+        }
+    }
 }
 
 /// Four files of the log, each with some messages, all written and synced.
