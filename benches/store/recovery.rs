@@ -1,7 +1,8 @@
 //! Opening after a kill, until the first send is acknowledged; building consume queues and the key
 //! index again from the log. Real data: `RMQ_BENCH_GIB` (default 1) of messages of 1 KiB over
 //! `RMQ_BENCH_QUEUES` (default 8) queues. `RMQ_BENCH_SYNC=1`: with `SYNC_FLUSH`; 2: only after the
-//! kill, so that it finds much that is not synced. By hand: one pass over the bytes with their checksums.
+//! kill, so that it finds much that is not synced. `RMQ_BENCH_POWER=1`: it goes by what was synced,
+//! as after a power loss. By hand: one pass over the bytes with their checksums.
 #![expect(clippy::unwrap_used, reason = "a bench that fails may stop")]
 #![expect(clippy::disallowed_methods, reason = "measures time itself")]
 #![expect(clippy::print_stdout, reason = "this is what a bench is for")]
@@ -42,6 +43,10 @@ fn main() {
     let home = dir.path();
     let status = Command::new(std::env::current_exe().unwrap()).env(VICTIM, home).status().unwrap();
     assert!(!status.success(), "it was to be killed");
+
+    if setting("RMQ_BENCH_POWER", 0) > 0 {
+        World::system().disk.remove(&home.join("progress.boot")).unwrap();
+    }
 
     println!("{gib} GiB of {messages} messages in {queue_count} queues");
     let started = Instant::now();
