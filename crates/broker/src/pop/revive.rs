@@ -39,6 +39,9 @@ const BATCH: usize = 256;
 const OVERDUE: usize = 64;
 /// Longest wait without a look at clock and queue; arrivals are only hints, and clocks may step.
 const IDLE: Duration = Duration::from_secs(1);
+/// From the first record of a rush until it is read, with those that have come meanwhile: nobody
+/// waits for that but what is overdue.
+const GATHER: Duration = Duration::from_millis(20);
 /// Wait after a queue could not be read.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -118,7 +121,7 @@ impl Revival {
             tokio::select! {
                 biased;
                 () = stop.requested() => return,
-                () = rung => {}
+                () = rung => self.clock.sleep(GATHER).await,
                 () = self.clock.sleep(wait) => {}
             }
         }
