@@ -13,7 +13,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use compact_str::{CompactString, format_compact};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -34,8 +34,10 @@ use crate::{request_code, response_code};
 /// Clients above this release understand GO_AWAY: 5.3.1.
 const GO_AWAY_ABOVE: i32 = 475;
 
-/// Bytes that a new or an idle connection reads at once.
-const READ_MIN: usize = 16 << 10;
+/// Bytes that a new or an idle connection reads at once. Most connections are idle, and hold this.
+const READ_FIRST: usize = 2 << 10;
+/// With less room than this it is worth to make more.
+const ROOM_MIN: usize = 4 << 10;
 
 /// A body up to this size is right for any request.
 const BODY_FREE: usize = 64 << 10;
@@ -212,7 +214,7 @@ impl Connection {
     /// its end.
     async fn secured(mut self, acceptor: &Acceptor) -> Result<Self, End> {
         let Wire { stream, input, mut output, .. } = self.wire;
-        let first = Bytes::copy_from_slice(&input.bytes);
+        let first = BytesMut::from(&input.bytes[..]);
         let input = Input { bytes: BytesMut::new(), ..input };
         let clock = Arc::clone(&self.clock);
         let mut handshake = pin!(acceptor.accept(stream, first, &*clock));
@@ -478,7 +480,7 @@ struct Input {
 
 impl Input {
     fn new(share: Share) -> Self {
-        Self { bytes: BytesMut::new(), read_size: READ_MIN, received: 0, frames: 0, share }
+        Self { bytes: BytesMut::new(), read_size: READ_FIRST, received: 0, frames: 0, share }
     }
 
     /// Makes room for the next read: what the frame still lacks, within limits. A frame that says
@@ -488,7 +490,7 @@ impl Input {
             frame::Arrived::Header { missing } => missing.clamp(self.read_size, limits.read_max),
             frame::Arrived::Beginning => self.read_size,
         };
-        if self.bytes.capacity() - self.bytes.len() < wanted.min(READ_MIN / 4) {
+        if self.bytes.capacity() - self.bytes.len() < wanted.min(ROOM_MIN) {
             self.bytes.reserve(wanted);
         }
     }
@@ -503,9 +505,9 @@ impl Input {
 
     /// Gives back what a quiet connection does not need.
     fn shrink(&mut self) {
-        if self.bytes.is_empty() && self.bytes.capacity() > READ_MIN {
+        if self.bytes.is_empty() && self.bytes.capacity() > READ_FIRST {
             self.bytes = BytesMut::new();
-            self.read_size = READ_MIN;
+            self.read_size = READ_FIRST;
         }
     }
 }
