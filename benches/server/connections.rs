@@ -1,5 +1,6 @@
 //! What connections cost the server's process in resident memory: ten thousand that are silent, the
-//! same after one exchange each, and after a thousand that stop in the middle of a large request.
+//! same after one exchange each, and after a thousand that stop in the middle of a large request;
+//! then a thousand handshakes of TLS that do not go on.
 
 #![expect(clippy::unwrap_used, reason = "a bench that panics has failed")]
 #![expect(clippy::disallowed_methods, reason = "a bench reads what the kernel says of a process")]
@@ -112,6 +113,42 @@ fn main() {
     say("those have gone", &server, Some((base, IDLE)));
     drop(idle);
     say("all have gone", &server, None);
+
+    let hello = hello();
+    for (what, part) in [
+        ("1,000 in the middle of a handshake's hello", &hello[..15]),
+        ("1,000 after a handshake's hello", &hello),
+    ] {
+        let server = Server::start();
+        let (base, _) = server.memory();
+        // They are closed after five seconds.
+        let open: Vec<_> = (0..SLOW)
+            .map(|_| {
+                let mut stream = server.connect();
+                stream.write_all(part).unwrap();
+                stream
+            })
+            .collect();
+        say(what, &server, Some((base, SLOW)));
+        drop(open);
+    }
+}
+
+/// The first message of a handshake of TLS 1.3, as short as can be.
+fn hello() -> Vec<u8> {
+    let versions = [0, 43, 0, 3, 2, 3, 4];
+    let groups = [0, 10, 0, 4, 0, 2, 0, 29];
+    let signatures = [0, 13, 0, 4, 0, 2, 4, 3];
+    let key = [&[0, 51, 0, 38, 0, 36, 0, 29, 0, 32][..], &[9; 32]].concat();
+    let extensions = [&versions[..], &groups, &signatures, &key].concat();
+    let (random, suites) = ([7; 32], [0, 0, 2, 0x13, 1, 1, 0]);
+    let message = [&[3, 3][..], &random, &suites, &len(&extensions), &extensions].concat();
+    let handshake = [&[1, 0][..], &len(&message), &message].concat();
+    [&[0x16, 3, 1][..], &len(&handshake), &handshake].concat()
+}
+
+fn len(part: &[u8]) -> [u8; 2] {
+    u16::try_from(part.len()).unwrap().to_be_bytes()
 }
 
 fn say(what: &str, server: &Server, since: Option<(u64, usize)>) -> (u64, u64) {

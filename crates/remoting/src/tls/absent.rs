@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use rmq_runtime::{Clock, Stream, World};
 
 use super::{ClientTls, ServerTls, TlsError, TlsMode};
@@ -40,7 +40,7 @@ impl Acceptor {
     pub(crate) async fn accept(
         &self,
         _stream: Box<dyn Stream>,
-        _first: Bytes,
+        _first: BytesMut,
         _clock: &dyn Clock,
     ) -> io::Result<Box<dyn Stream>> {
         match *self {}

@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use parking_lot::RwLock;
 use rmq_runtime::{Clock, ClockExt, Stream, World};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
@@ -19,6 +20,12 @@ use super::{ServerTls, TlsError, TlsMode};
 
 /// Longest handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// Bytes of what stands before a record: its kind, version and length.
+const RECORD_HEADER: usize = 5;
+/// Bytes of a record without encryption.
+const RECORD_MAX: usize = RECORD_HEADER + (16 << 10);
+/// Bytes of a first record that are read at once.
+const READ_MAX: usize = 2 << 10;
 /// Handshakes at once; a connection beyond is closed.
 const HANDSHAKES_MAX: usize = 8192;
 
@@ -83,25 +90,55 @@ impl Acceptor {
     pub(crate) async fn accept(
         &self,
         stream: Box<dyn Stream>,
-        first: Bytes,
+        first: BytesMut,
         clock: &dyn Clock,
     ) -> io::Result<Box<dyn Stream>> {
         let Ok(_place) = self.handshakes.try_acquire() else {
             return Err(io::Error::other("too many handshakes at once"));
         };
-        let tls = TlsAcceptor::from(Arc::clone(&self.current.read().config));
-        // On the heap once, rather than in each future around it.
-        let handshake = Box::pin(tls.accept(Begun { first, stream }));
-        match clock.timeout(HANDSHAKE_MAX, handshake).await {
-            Ok(accepted) => accepted.map(|stream| Box::new(Secure(stream.into())) as _),
+        match clock.timeout(HANDSHAKE_MAX, self.shake_hands(stream, first)).await {
+            Ok(accepted) => accepted,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long")),
         }
+    }
+
+    async fn shake_hands(
+        &self,
+        mut stream: Box<dyn Stream>,
+        mut first: BytesMut,
+    ) -> io::Result<Box<dyn Stream>> {
+        first_record(&mut stream, &mut first).await?;
+        let tls = TlsAcceptor::from(Arc::clone(&self.current.read().config));
+        // On the heap once, rather than in each future around it.
+        let handshake = Box::pin(tls.accept(Begun { first: first.freeze(), stream }));
+        Ok(Box::new(Secure(handshake.await?.into())))
     }
 }
 
 impl std::fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Acceptor").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Reads on until the first record is whole: before that a handshake costs what has come of it, and
+/// no state. One that is longer than records may be is left to whoever refuses it.
+async fn first_record(
+    stream: &mut (impl AsyncRead + Unpin),
+    first: &mut BytesMut,
+) -> io::Result<()> {
+    loop {
+        let wanted = match first.get(3..RECORD_HEADER) {
+            Some(&[high, low]) => RECORD_HEADER + usize::from(u16::from_be_bytes([high, low])),
+            _ => RECORD_HEADER,
+        };
+        if first.len() >= wanted.min(RECORD_MAX) {
+            return Ok(());
+        }
+        first.reserve((wanted - first.len()).min(READ_MAX));
+        if stream.read_buf(first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
     }
 }
 
@@ -170,6 +207,26 @@ mod tests {
         assert!(!refreshed(), "the key is still the former one's");
         world.disk.write(&key, second.signing_key.serialize_pem().as_bytes()).unwrap();
         assert!(refreshed() && !refreshed());
+    }
+
+    #[tokio::test]
+    async fn the_first_record_is_whole_before_anything_is_made_for_its_handshake() {
+        let record = [0x16, 3, 1, 0, 4, 1, 2, 3, 4, 5];
+        let whole = &record[..9];
+        for cut in 1..record.len() {
+            let mut first = BytesMut::from(&record[..1]);
+            let mut rest = (&record[1..cut]).chain(&record[cut..]);
+            first_record(&mut rest, &mut first).await.unwrap();
+            assert!(first.starts_with(whole), "cut at {cut}: {first:?}");
+        }
+        let ended = first_record(&mut &record[6..8], &mut BytesMut::from(&record[..6])).await;
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        let mut first = BytesMut::from(&[0x16, 3, 1, 255, 255][..]);
+        first_record(&mut tokio::io::repeat(7), &mut first).await.unwrap();
+        assert!(
+            (RECORD_MAX..RECORD_MAX + READ_MAX).contains(&first.len()),
+            "no longer than records"
+        );
     }
 
     #[test]
