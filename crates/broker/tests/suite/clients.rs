@@ -13,7 +13,7 @@ use rmq_remoting::protocol::queue::QueryQueue;
 use rmq_remoting::protocol::send::SendResponse;
 use rmq_remoting::{Invoker, TypedRequest, request_code};
 
-use crate::fixture::{Fixture, ask, bodies, call, config, payload};
+use crate::fixture::{Fixture, ask, bodies, call, config, payload, soon};
 use crate::remote::remotes;
 
 pub(crate) fn heartbeat(client: &str, topics: &[&str]) -> Heartbeat {
@@ -184,7 +184,7 @@ async fn tools_reach_a_client_through_the_broker() {
     };
     let answer = fixture.ask((direct, bytes::Bytes::new()).to_command()).await;
     assert_eq!((answer.code, &answer.body[..]), (0, &b"I am fine"[..]));
-    let handed = one.heard.recv().await.unwrap();
+    let handed = soon(one.heard.recv()).await.unwrap();
     assert_eq!(handed.code, request_code::CONSUME_MESSAGE_DIRECTLY);
     assert_eq!(
         (handed.field("brokerName"), handed.field("topicSysFlag")),

@@ -14,7 +14,8 @@ use rmq_remoting::protocol::send::SendMessage;
 use rmq_remoting::{
     Endpoint, Invoker, LocalInvoker, Payload, RemotingCommand, TypedRequest, Unsupported,
 };
-use rmq_runtime::{Tasks, World};
+use rmq_runtime::system::SystemClock;
+use rmq_runtime::{ClockExt as _, Tasks, World};
 use rmq_store::{Config, FlushDiskType, LocalStore};
 
 pub(crate) const WAIT: Duration = Duration::from_secs(20);
@@ -109,6 +110,11 @@ impl Fixture {
     pub(crate) async fn pull(&self, topic: &str, queue_id: i32, offset: i64) -> RemotingCommand {
         self.ask(pull(topic, queue_id, offset).to_command()).await
     }
+}
+
+/// What is waited for; a test that waits in vain fails.
+pub(crate) async fn soon<T>(what: impl Future<Output = T> + Send) -> T {
+    SystemClock::new().timeout(WAIT, what).await.expect("it comes soon")
 }
 
 pub(crate) fn nowhere() -> Endpoint {

@@ -11,7 +11,7 @@ use rmq_runtime::{Tasks, World};
 use rmq_store::{Config, LocalStore};
 use tokio::sync::mpsc;
 
-use crate::fixture::{WAIT, call, config};
+use crate::fixture::{WAIT, call, config, soon};
 
 /// A name server that notes what it is told, and knows an ordered topic.
 struct NameServer(mpsc::Sender<RemotingCommand>);
@@ -64,7 +64,7 @@ async fn a_broker_is_registered_with_all_topics_until_it_says_good_bye() {
     let name_server = Arc::new(NameServer(tx));
     broker.start(Arc::new(LocalInvoker::new(name_server, Arc::clone(&world.clock))));
 
-    let first = told.recv().await.unwrap();
+    let first = soon(told.recv()).await.unwrap();
     let (header, body): (RegisterBroker, RegisterBody) = first.payload().unwrap();
     assert_eq!(header.broker_addr, "127.0.0.2:12345");
     assert_eq!((&*header.broker_name, header.broker_id), ("broker-a", 0));

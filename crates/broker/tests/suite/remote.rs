@@ -9,7 +9,7 @@ use rmq_remoting::{
 };
 use tokio::sync::mpsc;
 
-use crate::fixture::{Fixture, WAIT};
+use crate::fixture::{Fixture, WAIT, soon};
 
 /// A client that notes what the broker asks of it, and answers.
 struct Heard(mpsc::Sender<RemotingCommand>);
@@ -46,7 +46,7 @@ impl Remote {
 
     /// The next thing the broker asks, told by its code and group.
     pub(crate) async fn hears(&mut self) -> (i32, String) {
-        let heard = self.heard.recv().await.unwrap();
+        let heard = soon(self.heard.recv()).await.unwrap();
         let group = heard.field("consumerGroup").or(heard.field("group")).unwrap_or_default();
         (heard.code, group.to_owned())
     }

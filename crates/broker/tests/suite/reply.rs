@@ -5,7 +5,7 @@ use rmq_remoting::protocol::heartbeat::{Heartbeat, ProducerGroup};
 use rmq_remoting::protocol::send::{PushReply, SendMessage, SendResponse};
 use rmq_remoting::{RemotingCommand, request_code, response_code};
 
-use crate::fixture::{Fixture, bodies, config, header, payload};
+use crate::fixture::{Fixture, bodies, config, header, payload, soon};
 use crate::remote::remotes;
 
 const TOPIC: &str = "DefaultCluster_REPLY_TOPIC";
@@ -31,7 +31,7 @@ async fn a_reply_is_brought_to_the_client_that_asked_and_a_copy_is_kept() {
         assert_eq!(answer.code, response_code::SUCCESS, "{:?}", answer.remark);
         let sent: SendResponse = payload(&answer);
         assert!(sent.msg_id.starts_with("7F000002"), "{}", sent.msg_id);
-        let pushed = asker.heard.recv().await.unwrap();
+        let pushed = soon(asker.heard.recv()).await.unwrap();
         assert_eq!(pushed.code, request_code::PUSH_REPLY_MESSAGE_TO_CLIENT);
         let (header, body) = pushed.payload::<(PushReply, Bytes)>().unwrap();
         assert_eq!((&*header.topic, header.flag, &body[..]), (TOPIC, 7, &b"pong"[..]));

@@ -11,7 +11,7 @@ use rmq_remoting::protocol::topic::DeleteTopic;
 use rmq_remoting::protocol::transaction::{CheckTransaction, EndTransaction, ResumeCheck, verdict};
 use rmq_remoting::{TypedRequest, request_code, response_code};
 
-use crate::fixture::{Fixture, Seen, bodies, config, header, payload, seen};
+use crate::fixture::{Fixture, Seen, bodies, config, header, payload, seen, soon};
 use crate::remote::{Remote, remotes};
 
 const HALF: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
@@ -185,7 +185,7 @@ async fn producer(fixture: &Fixture) -> Remote {
 }
 
 async fn question(producer: &mut Remote) -> (CheckTransaction, Seen) {
-    let asked = producer.heard.recv().await.unwrap();
+    let asked = soon(producer.heard.recv()).await.unwrap();
     assert_eq!(asked.code, request_code::CHECK_TRANSACTION_STATE);
     let (header, body) = asked.payload::<(CheckTransaction, Bytes)>().unwrap();
     (header, seen(&body).remove(0))
@@ -287,11 +287,14 @@ async fn an_immune_transaction_is_kept_without_a_question() {
 
 /// The first message of a topic that is made meanwhile.
 async fn arrival(fixture: &Fixture, topic: &str) -> Seen {
-    loop {
-        let found = fixture.pull(topic, 0, 0).await;
-        if let Some(message) = seen(&found.body).into_iter().next() {
-            return message;
+    let look = async {
+        loop {
+            let found = fixture.pull(topic, 0, 0).await;
+            if let Some(message) = seen(&found.body).into_iter().next() {
+                return message;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
+    };
+    soon(look).await
 }
