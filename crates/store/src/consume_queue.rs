@@ -13,7 +13,7 @@ mod table;
 mod unit;
 
 pub(crate) use extension_files::ExtensionContext;
-pub(crate) use queue::{Applied, Queue};
+pub(crate) use queue::{Applied, Queue, QueueState};
 pub(crate) use search::partition;
 pub(crate) use table::QueueTable;
 pub(crate) use unit::{UNIT_LEN, Unit, units};

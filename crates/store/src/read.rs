@@ -251,18 +251,17 @@ impl Reader<'_> {
         }
         found.flush();
         outcome.next_offset = QueueOffset(signed(next));
-        outcome.status = if found.count > 0 {
-            ReadStatus::Found
-        } else if next == from {
-            // The entries cannot be had: go on where the next file begins.
-            let per_file = self.config.queue_file_units();
-            let skipped = (from / per_file + 1) * per_file;
-            outcome.next_offset = QueueOffset(signed(skipped.min(queue.visible())));
-            ReadStatus::OffsetFoundNull
-        } else if missing {
-            ReadStatus::MessageWasRemoving
-        } else {
-            ReadStatus::NoMatchedMessage
+        outcome.status = match (found.count, missing) {
+            _ if next == from => {
+                // The entries cannot be had: go on where the next file begins.
+                let per_file = self.config.queue_file_units();
+                let skipped = (from / per_file + 1) * per_file;
+                outcome.next_offset = QueueOffset(signed(skipped.min(queue.visible())));
+                ReadStatus::OffsetFoundNull
+            }
+            (0, true) => ReadStatus::MessageWasRemoving,
+            (0, false) => ReadStatus::NoMatchedMessage,
+            _ => ReadStatus::Found,
         };
         outcome.suggest_replica = log_end.saturating_sub(last) > self.config.memory_window();
         outcome.records = found.records;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rmq_message::PhysicalOffset;
-use rmq_runtime::{World, canary};
+use rmq_runtime::{Disk, World, canary};
 
 use crate::api::QueueKey;
 use crate::checkpoint::Checkpoint;
@@ -73,20 +73,7 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
         config.mapped_file_size_commit_log,
         config.memory_window(),
     )?;
-    let batch_topics = disk.list(&layout.batch_consume_queues())?;
-    let queues = Arc::new(QueueTable::new(
-        Arc::clone(disk),
-        layout.consume_queues(),
-        config.queue_file_units(),
-        ExtensionContext {
-            dir: layout.queue_extensions(),
-            file_len: config.extension_file_len(),
-            log_dir: layout.commit_log(),
-            log_file_len: config.mapped_file_size_commit_log,
-        },
-        batch_topics.into_iter().map(|entry| entry.name).collect(),
-        disk.volume(layout.root())?.map(|volume| (volume, config.sync_volume_from)),
-    ));
+    let queues = Arc::new(queue_table(disk, layout, config)?);
     let delays = DelayLevels(config.delay_levels().unwrap_or_default());
     let checkpoint = Checkpoint::load(&**disk, &layout.checkpoint())?;
     let saved = Progress::load(&**disk, &layout.progress());
@@ -136,6 +123,23 @@ pub(crate) fn open(world: &World, layout: &Layout, config: &Config) -> Result<Pa
     let log =
         CommitLog::new(config, Arc::clone(&world.clock), Arc::clone(&queues), delays, recovered);
     Ok(Parts { log, index, indexed, checkpoint, progress: saved, goes_on })
+}
+
+fn queue_table(disk: &Arc<dyn Disk>, layout: &Layout, config: &Config) -> io::Result<QueueTable> {
+    let batch_topics = disk.list(&layout.batch_consume_queues())?;
+    Ok(QueueTable::new(
+        Arc::clone(disk),
+        layout.consume_queues(),
+        config.queue_file_units(),
+        ExtensionContext {
+            dir: layout.queue_extensions(),
+            file_len: config.extension_file_len(),
+            log_dir: layout.commit_log(),
+            log_file_len: config.mapped_file_size_commit_log,
+        },
+        batch_topics.into_iter().map(|entry| entry.name).collect(),
+        disk.volume(layout.root())?.map(|volume| (volume, config.sync_volume_from)),
+    ))
 }
 
 #[expect(clippy::too_many_arguments, reason = "the values of one recovery, used once")]

@@ -209,12 +209,7 @@ impl SendRequests {
         let mut text: SmallVec<[u8; 512]> = SmallVec::new();
         properties::rewrite(header.properties, &scan, &edits, &marks, &mut text);
 
-        let queue = match wait {
-            Wait::Level(level) => QueueKey::new(name::SCHEDULE_TOPIC, level - 1),
-            Wait::Tick(_) => QueueKey::new(name::TIMER_TOPIC, 0),
-            Wait::Verdict => transaction::half_queue(),
-            Wait::None => QueueKey { topic: target.topic.clone(), queue_id: target.queue_id },
-        };
+        let queue = wait.queue(&target);
         let tags_code = match delay {
             Some(delay) => now.0.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(0)),
             None => scan.tags.map_or(0, |tag| java::hash(tag).into()),
@@ -244,12 +239,9 @@ impl SendRequests {
         if let Wait::Tick(tick) = wait
             && !name::is_retry(&target.topic)
         {
-            let ticket = Ticket {
-                topic: target.topic,
-                broker: self.identity.name.clone(),
-                at: tick.saturating_add(1),
-                unique_id: unique_id.into(),
-            };
+            let broker = self.identity.name.clone();
+            let at = tick.saturating_add(1);
+            let ticket = Ticket { topic: target.topic, broker, at, unique_id: unique_id.into() };
             response.fields.push("recallHandle", &ticket.encode());
         }
         Ok(self.finish(request, &receipt, target.before, response))
@@ -434,6 +426,16 @@ enum Wait {
 }
 
 impl Wait {
+    /// Where a message lies meanwhile.
+    fn queue(self, target: &Target) -> QueueKey {
+        match self {
+            Self::Level(level) => QueueKey::new(name::SCHEDULE_TOPIC, level - 1),
+            Self::Tick(_) => QueueKey::new(name::TIMER_TOPIC, 0),
+            Self::Verdict => transaction::half_queue(),
+            Self::None => QueueKey { topic: target.topic.clone(), queue_id: target.queue_id },
+        }
+    }
+
     fn tick(self) -> Option<i64> {
         match self {
             Self::Tick(tick) => Some(tick),

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::{CommitLog, checksum};
 use crate::api::{AppendError, AppendReceipt, QueueKey};
 use crate::config::FlushDiskType;
-use crate::consume_queue::{Queue, Unit};
+use crate::consume_queue::{Queue, QueueState, Unit};
 use crate::segmented_log::Segment;
 use rmq_runtime::canary;
 
@@ -106,7 +106,7 @@ impl CommitLog {
         let (receipt, write_now) = self.queues.with(key, |queue| {
             queue.approach();
             let measured = self.measure(key, records)?;
-            self.stage(key, queue, records, &measured)
+            self.stage(queue, records, &measured)
         })??;
         if write_now {
             // Not yet visible: whoever settles tells the readers.
@@ -147,7 +147,6 @@ impl CommitLog {
     /// Also tells whether what is staged is so much that it should be written now.
     fn stage(
         &self,
-        key: &QueueKey,
         queue: &Arc<Queue>,
         records: &[NewRecord<'_>],
         measured: &Measured,
@@ -172,45 +171,7 @@ impl CommitLog {
         let store_timestamp = Timestamp::from(self.clock.wall());
         let first = writer.end();
         let queue_offset = state.end;
-        let mut following = Vec::new();
-        writer.staged.bytes.reserve(total);
-        for (index, (record, (len, crc))) in records.iter().zip(&measured.records).enumerate() {
-            let at = writer.end();
-            if index > 0 {
-                following.push(PhysicalOffset(at));
-            }
-            // Half and rolled-back messages are found by other ways than their queue.
-            let queued = is_queued(record.sys_flag);
-            let place = Placement {
-                queue_offset: QueueOffset(if queued { signed(state.end) } else { 0 }),
-                physical_offset: PhysicalOffset(at),
-                store_timestamp,
-            };
-            let record = NewRecord {
-                topic: &key.topic,
-                queue_id: key.queue_id,
-                properties: measured.sealed.get(index).map_or(record.properties, |text| text),
-                ..*record
-            };
-            let bytes = &mut writer.staged.bytes;
-            let start = bytes.len();
-            record.encode(bytes, *len, *crc, place);
-            if self.seals {
-                checksum::seal(bytes.get_mut(start..).unwrap_or_default());
-            }
-            writer.position += *len as u64;
-            if queued {
-                let tags_code = if queue.holds_times {
-                    self.delays
-                        .delivery_time(record.properties, store_timestamp)
-                        .unwrap_or(record.tags_code)
-                } else {
-                    record.tags_code
-                };
-                let size = u32::try_from(*len).unwrap_or(u32::MAX);
-                state.push(Unit { physical: at, size, tags_code });
-            }
-        }
+        let following = self.place(writer, &mut state, queue, records, measured, store_timestamp);
         let queued = state.end > queue_offset;
         if queued {
             let (mut touched, end) = (state.touched, state.end);
@@ -231,6 +192,54 @@ impl CommitLog {
             store_timestamp,
         };
         Ok((receipt, write_now))
+    }
+
+    /// Encodes records and adds their entries to the queue. Tells where those after the first begin.
+    fn place(
+        &self,
+        writer: &mut Writer,
+        state: &mut QueueState,
+        queue: &Queue,
+        records: &[NewRecord<'_>],
+        measured: &Measured,
+        store_timestamp: Timestamp,
+    ) -> Vec<PhysicalOffset> {
+        let mut following = Vec::new();
+        writer.staged.bytes.reserve(measured.total);
+        for (index, (record, (len, crc))) in records.iter().zip(&measured.records).enumerate() {
+            let at = writer.end();
+            if index > 0 {
+                following.push(PhysicalOffset(at));
+            }
+            // Half and rolled-back messages are found by other ways than their queue.
+            let queued = is_queued(record.sys_flag);
+            let place = Placement {
+                queue_offset: QueueOffset(if queued { signed(state.end) } else { 0 }),
+                physical_offset: PhysicalOffset(at),
+                store_timestamp,
+            };
+            let record = NewRecord {
+                topic: &queue.key.topic,
+                queue_id: queue.key.queue_id,
+                properties: measured.sealed.get(index).map_or(record.properties, |text| text),
+                ..*record
+            };
+            let bytes = &mut writer.staged.bytes;
+            let start = bytes.len();
+            record.encode(bytes, *len, *crc, place);
+            if self.seals {
+                checksum::seal(bytes.get_mut(start..).unwrap_or_default());
+            }
+            writer.position += *len as u64;
+            if queued {
+                let due = || self.delays.delivery_time(record.properties, store_timestamp);
+                let tags_code = if queue.holds_times { due() } else { None };
+                let tags_code = tags_code.unwrap_or(record.tags_code);
+                let size = u32::try_from(*len).unwrap_or(u32::MAX);
+                state.push(Unit { physical: at, size, tags_code });
+            }
+        }
+        following
     }
 
     /// Ends the current file and goes on in the next. Changes nothing when there is no next.
