@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -23,14 +22,15 @@ impl Program {
     pub(crate) fn start(kind: &str, conf: &Path, dir: &Path) -> Result<Self> {
         let log = dir.join(LOG);
         let out = fs::File::options().create(true).append(true).open(&log)?;
-        let mut command = Command::new(server_binary()?);
+        let program = server()?;
+        let mut command = Command::new(&program);
         command.arg(kind).arg("--config").arg(conf).env("NO_COLOR", "1").current_dir(dir);
         let child = command
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)
             .spawn()
-            .context("rmq-server could not be started")?;
+            .with_context(|| format!("{} could not be started", program.display()))?;
         Ok(Self { child, log })
     }
 
@@ -87,39 +87,12 @@ pub(crate) fn memory(process: u32) -> Result<u64> {
     Ok(kib.parse::<u64>()? * 1024)
 }
 
-/// `rmq-server` of the build that this test belongs to, or the one that `RMQ_SERVER` names.
-fn server_binary() -> Result<&'static Path> {
-    static BINARY: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    BINARY
-        .get_or_init(|| find_server().map_err(|error| format!("{error:#}")))
-        .as_deref()
-        .map_err(|error| anyhow::anyhow!("{error}"))
-}
-
-fn find_server() -> Result<PathBuf> {
+/// The server that is built with these tests, or the one that `RMQ_SERVER` names.
+fn server() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("RMQ_SERVER") {
         return Ok(path.into());
     }
     let test = std::env::current_exe()?;
     let folder = test.parent().and_then(Path::parent).context("the test has no build folder")?;
-    let binary = folder.join("rmq-server");
-    let built = |path: &Path| fs::metadata(path).and_then(|file| file.modified());
-    // The test is linked again whenever the server's library changes.
-    if built(&binary).is_ok_and(|at| built(&test).is_ok_and(|test| at >= test)) {
-        return Ok(binary);
-    }
-    let profile = match folder.file_name().and_then(|name| name.to_str()) {
-        Some("debug") => "dev",
-        Some(other) => other,
-        None => bail!("{} names no profile", folder.display()),
-    };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "-p", "rmq-server", "--bin", "rmq-server", "--profile", profile])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::null())
-        .status()
-        .context("cargo could not be started")?;
-    ensure!(status.success(), "cargo build -p rmq-server failed");
-    Ok(binary)
+    Ok(folder.join("server"))
 }
