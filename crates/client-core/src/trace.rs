@@ -21,7 +21,7 @@ use rmq_runtime::{ClockExt, OnFailure};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::broker_client::SendCall;
-use crate::{AccessChannel, ClientError, ClientInstance};
+use crate::{AccessChannel, ClientConfig, ClientError, ClientInstance};
 
 /// Traces that wait to be sent.
 const WAITING_MAX: usize = 2048;
@@ -51,10 +51,12 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// What a client's settings say; `topic` is that of one's own servers.
-    pub fn new(channel: AccessChannel, topic: &str) -> Self {
-        match channel {
-            AccessChannel::Local => Self::Topic(topic.into()),
+    /// That of a client with these settings.
+    pub fn of(config: &ClientConfig) -> Self {
+        match config.access_channel {
+            AccessChannel::Local => {
+                Self::Topic(config.trace_topic.as_deref().unwrap_or(name::TRACE_TOPIC).into())
+            }
             AccessChannel::Cloud => Self::Region,
         }
     }
@@ -216,9 +218,7 @@ pub struct Tracer {
 impl Tracer {
     /// For a group of this instance. Sends until the instance ends or the tracer is dropped.
     pub fn start(instance: &Arc<ClientInstance>, group: &str) -> Self {
-        let config = instance.config();
-        let topic = config.trace_topic.as_deref().unwrap_or(name::TRACE_TOPIC);
-        let destination = Destination::new(config.access_channel, topic);
+        let destination = Destination::of(instance.config());
         let (orders, waiting) = mpsc::channel(WAITING_MAX);
         let dropped = Arc::<AtomicU64>::default();
         let post = Post {
@@ -390,7 +390,8 @@ mod tests {
 
     #[test]
     fn lines_are_those_of_java() {
-        let own = Destination::new(AccessChannel::Local, "Traces");
+        let topic = Some("Traces".to_owned());
+        let own = Destination::of(&ClientConfig { trace_topic: topic, ..ClientConfig::default() });
         let text = before("A").text(&own).replace('\u{1}', "|").replace('\u{2}', "\n");
         assert_eq!(
             text,

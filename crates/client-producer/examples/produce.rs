@@ -18,7 +18,7 @@ use std::time::Duration;
 use clap::Parser;
 use futures_util::StreamExt;
 use rmq_client_producer::{
-    ClientConfig, ClientTls, Message, Producer, SendError, SendReceipt, SendStatus,
+    AccessChannel, ClientConfig, ClientTls, Message, Producer, SendError, SendReceipt, SendStatus,
 };
 use rmq_runtime::{ClockExt, World};
 
@@ -60,6 +60,12 @@ struct Arguments {
     /// Speak TLS, and believe servers of these authorities (PEM)
     #[arg(long)]
     tls_trust: Option<PathBuf>,
+    /// Tell of every message
+    #[arg(long)]
+    trace: bool,
+    /// As a cloud wants it
+    #[arg(long)]
+    cloud: bool,
 }
 
 const IN_FLIGHT: usize = 64;
@@ -84,8 +90,11 @@ async fn main() -> anyhow::Result<ExitCode> {
         trust_cert_path: arguments.tls_trust.clone(),
         ..ClientTls::default()
     };
+    let access_channel = if arguments.cloud { AccessChannel::Cloud } else { AccessChannel::Local };
+    let config = ClientConfig { tls, access_channel, ..ClientConfig::new(&arguments.namesrv) };
     let producer = Producer::builder()
-        .client_config(ClientConfig { tls, ..ClientConfig::new(&arguments.namesrv) })
+        .client_config(config)
+        .trace(arguments.trace)
         .group(&arguments.group)
         .timeout(Duration::from_millis(arguments.timeout_ms))
         .start()

@@ -74,6 +74,14 @@ impl ProducerBuilder {
         self
     }
 
+    /// Tells the topic of traces about every message, for the tools that show its way; off by
+    /// default. What cannot be told is dropped.
+    #[doc(alias("setEnableTrace", "enableMsgTrace"))]
+    pub fn trace(mut self, enabled: bool) -> Self {
+        self.client.enable_trace = enabled;
+        self
+    }
+
     /// Uses a client that others use, too, instead of one of its own; settings of the client given
     /// here do not count then.
     pub fn instance(mut self, instance: &Arc<ClientInstance>) -> Self {
@@ -109,7 +117,7 @@ impl ProducerBuilder {
         };
         self.producer.group = instance.namespace().wrap(&self.producer.group).into();
         instance.join_producer(&self.producer.group)?;
-        let traces = Traces::start(&self.producer, &instance)?;
+        let traces = Traces::start(&self.producer.group, &instance)?;
         let mut shared = Shared::new(self.producer, instance, is_own, traces);
         shared.hooks = self.hooks;
         Ok(Producer::new(shared))

@@ -91,13 +91,6 @@ pub struct ProducerConfig {
     /// Between two probes of a broker.
     #[serde(with = "millis")]
     pub detect_interval: Duration,
-    /// Whether sends are traced, for brokers that want it.
-    #[doc(alias("enableMsgTrace", "enableTrace"))]
-    #[serde(rename = "enableTrace")]
-    pub trace: bool,
-    /// Where traces go.
-    #[doc(alias = "customizedTraceTopic")]
-    pub trace_topic: String,
 }
 
 impl Default for ProducerConfig {
@@ -126,8 +119,6 @@ impl Default for ProducerConfig {
             detector: false,
             detect_timeout: Duration::from_millis(200),
             detect_interval: Duration::from_secs(2),
-            trace: false,
-            trace_topic: crate::trace::default_topic(),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmq_client_core::trace::Destination;
-use rmq_client_core::{ClientError, ClientInstance, SendReceipt, SendStatus};
-use rmq_message::{CompactString, Message, Timestamp, id, name, properties, property};
+use rmq_client_core::{ClientError, ClientInstance, Namespace, SendReceipt, SendStatus};
+use rmq_message::{CompactString, Message, Timestamp, id, properties, property};
 use rmq_runtime::{OnFailure, Tasks};
 use tokio::sync::mpsc;
 
@@ -34,6 +34,7 @@ const END: char = '\u{2}';
 #[derive(Debug)]
 pub(crate) struct Traces {
     destination: Destination,
+    namespace: Namespace,
     records: mpsc::Sender<Record>,
     tasks: Tasks,
 }
@@ -57,15 +58,15 @@ pub(crate) struct Sent<'a> {
 }
 
 impl Traces {
-    /// Starts to ship, if the settings want it.
+    /// Starts to ship for a group, if the client's settings want it.
     pub(crate) fn start(
-        config: &ProducerConfig,
+        group: &str,
         instance: &Arc<ClientInstance>,
     ) -> Result<Option<Self>, ClientError> {
-        if !config.trace {
+        if !instance.config().enable_trace {
             return Ok(None);
         }
-        let group = format!("_INNER_TRACE_PRODUCER-{}-PRODUCE-1", config.group);
+        let group = format!("_INNER_TRACE_PRODUCER-{group}-PRODUCE-1");
         instance.join_producer(&group)?;
         let inner = ProducerConfig {
             group,
@@ -76,45 +77,19 @@ impl Traces {
         let (records, waiting) = mpsc::channel(QUEUE);
         let tasks = instance.tasks().child("trace");
         let producer = Producer::new(Shared::new(inner, Arc::clone(instance), false, None));
-        let channel = instance.config().access_channel;
-        let destination = Destination::new(channel, &config.trace_topic);
+        let destination = Destination::of(instance.config());
+        let namespace = instance.namespace().clone();
         tasks.spawn("ship", OnFailure::Log, ship(producer, waiting, tasks.clone()));
-        Ok(Some(Self { destination, records, tasks }))
+        Ok(Some(Self { destination, namespace, records, tasks }))
     }
 
     /// Notes a send.
     pub(crate) fn sent(&self, group: &str, topic: &str, sent: &Sent<'_>) {
-        let of = |name| properties::find(sent.properties.as_bytes(), name);
-        let wanted = sent.receipt.trace_on && of(property::TRACE_ON) != Some("false");
-        if !wanted || self.destination.holds(topic) {
-            return;
+        let wanted = sent.receipt.trace_on && sent.property(property::TRACE_ON) != Some("false");
+        if wanted && !self.destination.holds(topic) {
+            let text = sent.record(&self.namespace.strip(group), &self.namespace.strip(topic));
+            self.note(topic, sent.receipt, sent.property(property::KEYS), text);
         }
-        let is_delayed = [property::DELAY, property::TIMER_DELAY_MS, property::TIMER_DELIVER_MS]
-            .iter()
-            .any(|name| of(name).is_some());
-        let kind = match of(property::TRANSACTION_PREPARED) {
-            Some("true") => 1,
-            _ if is_delayed => 3,
-            _ => 0,
-        };
-        let receipt = sent.receipt;
-        let text = record(&[
-            "Pub",
-            &sent.began.to_string(),
-            &receipt.region,
-            group,
-            topic,
-            &receipt.id,
-            of(property::TAGS).unwrap_or("null"),
-            of(property::KEYS).unwrap_or("null"),
-            &store_host(receipt),
-            &sent.body_len.to_string(),
-            &sent.cost.as_millis().to_string(),
-            &kind.to_string(),
-            &receipt.offset_id,
-            if receipt.status == SendStatus::Ok { "true" } else { "false" },
-        ]);
-        self.note(topic, receipt, of(property::KEYS), text);
     }
 
     /// Notes the end of a transaction.
@@ -130,8 +105,8 @@ impl Traces {
             "EndTransaction",
             &wall(shared.world()).to_string(),
             &receipt.region,
-            &shared.config.group,
-            &message.topic,
+            &traces.namespace.strip(&shared.config.group),
+            &traces.namespace.strip(&message.topic),
             &receipt.id,
             of(property::TAGS),
             of(property::KEYS),
@@ -156,6 +131,41 @@ impl Traces {
     /// Ships what waits, and ends.
     pub(crate) async fn close(&self, shared: &Shared) {
         self.tasks.stop(shared.world().clock.as_ref(), GRACE).await;
+    }
+}
+
+impl Sent<'_> {
+    fn property(&self, name: &str) -> Option<&str> {
+        properties::find(self.properties.as_bytes(), name)
+    }
+
+    /// What is told of it; names of group and topic are those that users know.
+    fn record(&self, group: &str, topic: &str) -> String {
+        let is_delayed = [property::DELAY, property::TIMER_DELAY_MS, property::TIMER_DELIVER_MS]
+            .iter()
+            .any(|name| self.property(name).is_some());
+        let kind = match self.property(property::TRANSACTION_PREPARED) {
+            Some("true") => 1,
+            _ if is_delayed => 3,
+            _ => 0,
+        };
+        let receipt = self.receipt;
+        record(&[
+            "Pub",
+            &self.began.to_string(),
+            &receipt.region,
+            group,
+            topic,
+            &receipt.id,
+            self.property(property::TAGS).unwrap_or("null"),
+            self.property(property::KEYS).unwrap_or("null"),
+            &store_host(receipt),
+            &self.body_len.to_string(),
+            &self.cost.as_millis().to_string(),
+            &kind.to_string(),
+            &receipt.offset_id,
+            if receipt.status == SendStatus::Ok { "true" } else { "false" },
+        ])
     }
 }
 
@@ -223,13 +233,11 @@ fn messages(batch: &mut Vec<Record>) -> Vec<Message> {
     messages
 }
 
-/// Where traces go unless told otherwise.
-pub(crate) fn default_topic() -> String {
-    name::TRACE_TOPIC.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
+    use rmq_client_core::ClientConfig;
+    use rmq_message::{MessageQueue, QueueOffset};
+
     use super::*;
 
     fn record_of(topic: &str, keys: &str, len: usize) -> Record {
@@ -240,6 +248,49 @@ mod tests {
     #[test]
     fn a_record_is_laid_out_as_java_does() {
         assert_eq!(record(&["Pub", "1", "r"]), "Pub\u{1}1\u{1}r\u{2}");
+    }
+
+    #[test]
+    fn names_are_told_as_users_know_them() {
+        let (namespace, kept) = (Namespace::of(&config("ns")), Namespace::default());
+        let receipt = SendReceipt {
+            status: SendStatus::Ok,
+            id: "ID".into(),
+            offset_id: "7F00000100002A9F0000000000000000".into(),
+            queue: MessageQueue::new("ns%Orders", "a", 0),
+            queue_offset: QueueOffset(0),
+            transaction_id: None,
+            recall_handle: None,
+            region: "DefaultRegion".into(),
+            trace_on: true,
+        };
+        let sent = Sent {
+            properties: "KEYS\u{1}k\u{2}",
+            body_len: 3,
+            began: Timestamp(7),
+            cost: Duration::from_millis(2),
+            receipt: &receipt,
+        };
+        let (destination, tasks) = (Destination::Region, Tasks::new("test"));
+        for (namespace, named) in [(namespace, "g|Orders"), (kept, "ns%g|ns%Orders")] {
+            let (records, mut waiting) = mpsc::channel(1);
+            let (destination, tasks) = (destination.clone(), tasks.clone());
+            let traces = Traces { destination, namespace, records, tasks };
+            traces.sent("ns%g", "ns%Orders", &sent);
+            let record = waiting.try_recv().unwrap();
+            assert_eq!(
+                record.text.replace(FIELD, "|").replace(END, ""),
+                format!(
+                    "Pub|7|DefaultRegion|{named}|ID|null|k|127.0.0.1:10911|3|2|0|{}|true",
+                    receipt.offset_id
+                )
+            );
+            assert_eq!(record.to, "rmq_sys_TRACE_DATA_DefaultRegion");
+        }
+    }
+
+    fn config(namespace: &str) -> ClientConfig {
+        ClientConfig { namespace: Some(namespace.to_owned()), ..ClientConfig::default() }
     }
 
     #[test]

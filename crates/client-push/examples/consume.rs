@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use rmq_client_push::{
-    ClientTls, ConsumeContext, ConsumeFrom, MessageModel, Messages, PushConsumer, PushSettings,
+    AccessChannel, ClientConfig, ClientTls, ConsumeContext, ConsumeFrom, MessageModel, Messages,
+    PushConsumer, PushSettings,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -73,6 +74,12 @@ struct Args {
     /// Speak TLS, and believe servers of these authorities (PEM).
     #[arg(long)]
     tls_trust: Option<PathBuf>,
+    /// Tell of every message.
+    #[arg(long)]
+    trace: bool,
+    /// As a cloud wants it.
+    #[arg(long)]
+    cloud: bool,
 }
 
 #[expect(clippy::print_stdout, reason = "that is what it is for")]
@@ -125,9 +132,14 @@ async fn main() -> anyhow::Result<()> {
         trust_cert_path: args.tls_trust,
         ..ClientTls::default()
     };
+    let config = ClientConfig {
+        tls,
+        access_channel: if args.cloud { AccessChannel::Cloud } else { AccessChannel::Local },
+        ..ClientConfig::new(&args.namesrv)
+    };
     let mut builder = PushConsumer::builder()
-        .namesrv(&args.namesrv)
-        .tls(tls)
+        .client_config(config)
+        .trace(args.trace)
         .settings(settings)
         .consume_from(ConsumeFrom::FirstOffset)
         .consume_threads(args.threads)

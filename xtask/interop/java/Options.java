@@ -1,6 +1,8 @@
 import java.nio.charset.StandardCharsets;
 import java.util.HashMap;
 import java.util.Map;
+import org.apache.rocketmq.client.AccessChannel;
+import org.apache.rocketmq.client.ClientConfig;
 
 /** The command line of a driver: `--name value` pairs and bare `--switch`es, the same names as our own examples take. */
 final class Options {
@@ -48,6 +50,14 @@ final class Options {
             System.setProperty("tls.test.mode.enable", "false");
             System.setProperty("tls.client.authServer", "true");
             System.setProperty("tls.client.trustCertPath", need("tls-trust"));
+        }
+    }
+
+    /** `--trace`: tells of every message; `--cloud`: as a cloud wants it. */
+    void trace(ClientConfig client) {
+        client.setEnableTrace(on("trace"));
+        if (on("cloud")) {
+            client.setAccessChannel(AccessChannel.CLOUD);
         }
     }
 

@@ -24,6 +24,7 @@ public final class Produce {
         topic = options.need("topic");
         producer = new DefaultMQProducer(options.text("group", "interop_producer"));
         producer.setNamesrvAddr(options.need("namesrv"));
+        options.trace(producer);
         producer.setInstanceName(options.text("instance", "produce"));
         producer.setSendMsgTimeout(options.number("timeout-ms", 15000));
         // Name servers are heard in time also where a busy machine takes seconds to connect.

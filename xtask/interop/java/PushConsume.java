@@ -24,6 +24,7 @@ public final class PushConsume {
         boolean failAll = options.on("fail-all");
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.need("group"));
         consumer.setNamesrvAddr(options.need("namesrv"));
+        options.trace(consumer);
         consumer.setInstanceName(options.text("instance", "consume"));
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         // Without it the broker says which queues there are, and whether they are pulled or popped.

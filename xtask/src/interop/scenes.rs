@@ -12,6 +12,7 @@ mod spread;
 mod store;
 mod timer;
 mod tls;
+mod trace;
 mod transaction;
 mod twins;
 mod watched;
@@ -307,6 +308,20 @@ pub(super) const SCENES: &[Scene] = &[
     }),
     long("apache-at-ours", "Apache's broker registered at our name server", |stage| {
         exchange::name_server_of_the_other(stage, Ours, Apache)
+    }),
+    long(
+        "traces-ours",
+        "traces of ours and of Java's clients are the same, on our broker",
+        |stage| trace::alike(stage, Ours, &trace::LOCAL),
+    ),
+    long("traces-apache", "the same on Apache's broker", |stage| {
+        trace::alike(stage, Apache, &trace::LOCAL)
+    }),
+    long("traces-cloud-ours", "the same as a cloud has them, on our broker", |stage| {
+        trace::alike(stage, Ours, &trace::CLOUD)
+    }),
+    long("traces-cloud-apache", "the same as a cloud has them, on Apache's broker", |stage| {
+        trace::alike(stage, Apache, &trace::CLOUD)
     }),
     quick("twins", "our name server and Apache's answer the same questions alike", twins::alike),
     long(
