@@ -557,6 +557,53 @@ async fn an_ordered_queue_stands_still_at_a_failure_and_goes_on_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_ordered_queue_has_one_call_at_a_time() {
+    let script = Script::new(1);
+    (0..4).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    let (tx, mut seen) = mpsc::channel(10);
+    let clock = Arc::clone(&script);
+    let listener = move |messages: Messages, _: ConsumeContext| {
+        let (tx, clock) = (tx.clone(), Arc::clone(&clock));
+        async move {
+            let body = String::from_utf8_lossy(&messages[0].body).into_owned();
+            tx.try_send(format!("{body} begins")).unwrap();
+            clock.sleep(Duration::from_secs(1)).await;
+            tx.try_send(format!("{body} ends")).unwrap();
+        }
+    };
+    let from = ConsumeFrom::FirstOffset;
+    let consumer = script.consumer().consume_from(from).orderly(listener).start().await.unwrap();
+    for n in 0..4 {
+        assert_eq!(next(&mut seen).await, format!("{n} begins"));
+        assert_eq!(next(&mut seen).await, format!("{n} ends"));
+    }
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pausing_queue_whose_lock_is_lost_is_not_consumed_again() {
+    let script = Script::new(1);
+    script.store("T", 0, "", "m");
+    let queue = MessageQueue::new("T", BROKER, 0);
+    let (listener, mut seen) = ordered(|_| OrderlyOutcome::suspend());
+    let from = ConsumeFrom::FirstOffset;
+    let consumer = script.consumer().consume_from(from).orderly(listener).start().await.unwrap();
+    next(&mut seen).await;
+    script.with(|state| state.locks.insert(queue.clone(), "new owner".into()));
+    let renewals =
+        || script.with(|s| s.log.iter().filter(|it| it.code == code::LOCK_BATCH_MQ).count());
+    let before = renewals();
+    while renewals() == before {
+        script.sleep(Duration::from_millis(100)).await;
+    }
+    // What was handed over before the refusal.
+    while seen.try_recv().is_ok() {}
+    script.sleep(Duration::from_secs(60)).await;
+    assert!(seen.try_recv().is_err());
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_ordered_queue_is_consumed_only_under_its_lock() {
     let script = Script::new(1);
     script.store("T", 0, "", "m");

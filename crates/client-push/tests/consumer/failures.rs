@@ -57,6 +57,31 @@ async fn a_failed_message_is_sent_back_before_progress_passes_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_listener_is_told_which_attempt_it_is_and_of_which_queue() {
+    let script = Script::new(1);
+    script.store("T", 0, "", "m");
+    let (tx, mut seen) = mpsc::channel(10);
+    let listener = move |messages: Messages, context: ConsumeContext| {
+        let queue = (context.queue().topic.to_string(), context.queue().queue_id);
+        let born = context.born() == messages[0].born_timestamp;
+        tx.try_send((context.attempt(), queue, context.group().to_owned(), born)).unwrap();
+        std::future::ready(if context.attempt() < 3 { Err("no") } else { Ok(()) })
+    };
+    // Without a copy the message is consumed again here.
+    script.answer(|request, _| {
+        let refuse = [code::CONSUMER_SEND_MSG_BACK, code::SEND_MESSAGE_V2].contains(&request.code);
+        refuse.then(|| Response::error(response_code::SYSTEM_ERROR, "no").into())
+    });
+    let from = ConsumeFrom::FirstOffset;
+    let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
+    for attempt in 1..=3 {
+        let queue = ("T".to_owned(), 0);
+        assert_eq!(next(&mut seen).await, (attempt, queue, GROUP.to_owned(), true));
+    }
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_broker_that_has_lost_the_message_gets_a_copy() {
     let script = Script::new(1);
     script.store("T", 0, "", "m");
