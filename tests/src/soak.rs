@@ -182,6 +182,10 @@ impl Soak {
         let chance = self.plan.chance(0);
         while self.plan.kill_broker && !self.tasks.stop_token().is_requested() {
             self.group.pause(Duration::from_millis(5000 + chance.below(15_000))).await;
+            // What members write when they leave is not lost by a kill that nobody could make good.
+            if self.tasks.stop_token().is_requested() {
+                break;
+            }
             let mut cluster = self.cluster.lock().await;
             cluster.kill_broker(0)?;
             cluster.start_broker(0).await?;

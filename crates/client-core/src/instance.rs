@@ -213,10 +213,11 @@ impl ClientInstance {
         self.engine.members.join(member, self.client_id())
     }
 
-    /// Lets a consumer go, and tells all brokers so that others take its queues over.
+    /// Lets a consumer go, and tells all brokers so that others take its queues over. Whether all
+    /// brokers know; those that do not notice it by the silence, after two minutes.
     #[doc(alias = "unregisterConsumer")]
-    pub async fn leave(&self, group: &str) {
-        self.leave_as(GroupKind::Consumer, group).await;
+    pub async fn leave(&self, group: &str) -> bool {
+        self.leave_as(GroupKind::Consumer, group).await
     }
 
     /// Takes a producer in.
@@ -239,25 +240,26 @@ impl ClientInstance {
         AwaitedReply::new(&self.replies, correlation_id)
     }
 
-    /// Lets a producer go, and tells all brokers.
+    /// Lets a producer go, and tells all brokers; whether they know.
     #[doc(alias = "unregisterProducer")]
-    pub async fn leave_producer(&self, group: &str) {
-        self.leave_as(GroupKind::Producer, group).await;
+    pub async fn leave_producer(&self, group: &str) -> bool {
+        self.leave_as(GroupKind::Producer, group).await
     }
 
-    async fn leave_as(&self, kind: GroupKind, group: &str) {
+    async fn leave_as(&self, kind: GroupKind, group: &str) -> bool {
         if !self.engine.members.leave(kind, group) {
-            return;
+            return true;
         }
         let _held = self.engine.heartbeats.hold().await;
         let brokers = &self.engine.brokers;
-        stream::iter(self.engine.routes.addresses(false))
-            .for_each_concurrent(AT_ONCE, |to| async move {
-                if let Err(error) = brokers.unregister(&to, kind, group).await {
-                    tracing::warn!(broker = %to, group, %error, "farewell failed");
-                }
-            })
-            .await;
+        let told = stream::iter(self.engine.routes.addresses(false)).map(|to| async move {
+            let told = brokers.unregister(&to, kind, group).await;
+            if let Err(error) = &told {
+                tracing::warn!(broker = %to, group, %error, "farewell failed");
+            }
+            told.is_ok()
+        });
+        told.buffer_unordered(AT_ONCE).fold(true, async |all, told| all & told).await
     }
 
     /// The queues to which one can send. Asked for the first time, the route is fetched; with

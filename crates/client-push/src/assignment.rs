@@ -259,14 +259,17 @@ impl Engine {
         self.assignment.remove(owned)
     }
 
-    /// Writes the progress of a queue, if it is this consumer's to tell.
-    pub(crate) async fn commit(&self, owned: &OwnedQueue) {
+    /// Writes the progress of a queue, if it is this consumer's to tell. False when it could not be
+    /// written.
+    pub(crate) async fn commit(&self, owned: &OwnedQueue) -> bool {
         if !owned.has_begun() || !owned.is_leased(self.now()) || self.is_behind(owned).await {
-            return;
+            return true;
         }
-        if let Err(error) = self.progress.persist_one(&owned.queue).await {
+        let written = self.progress.persist_one(&owned.queue).await;
+        if let Err(error) = &written {
             tracing::warn!(queue = %owned.queue, %error, "cannot write the progress of a queue that is given up, it is kept until the queue comes back");
         }
+        written.is_ok()
     }
 
     /// Whether the group has come further in a queue than this consumer, so somebody else has it.

@@ -263,7 +263,7 @@ impl PushConsumer {
         }
         let abandoned = running(&queues) + popped();
         let unconsumed = queues.iter().map(|queue| queue.retire()).sum();
-        let farewell = clock.timeout(rest(), engine.farewell(&queues)).await.is_ok();
+        let farewell = clock.timeout(rest(), engine.farewell(&queues)).await.unwrap_or(false);
         if let Some(tracer) = &engine.tracer
             && clock.timeout(rest(), tracer.flush()).await.is_err()
         {
@@ -297,7 +297,7 @@ impl Drop for PushConsumer {
             let instance = Arc::clone(&engine.instance);
             instance.tasks().spawn("farewell", OnFailure::Log, async move {
                 let clock = Arc::clone(&engine.instance.world().clock);
-                if clock.timeout(FAREWELL_MAX, engine.farewell(&queues)).await.is_err() {
+                if !clock.timeout(FAREWELL_MAX, engine.farewell(&queues)).await.unwrap_or(false) {
                     tracing::warn!(group = %engine.group, "brokers could not be told that a consumer was dropped");
                 }
             });
@@ -336,10 +336,10 @@ impl Engine {
     }
 
     /// Writes progress, returns locks, leaves the group: in this order, so that the next owner
-    /// reads the newest position.
-    async fn farewell(&self, queues: &[Arc<OwnedQueue>]) {
-        join_all(queues.iter().map(|owned| self.commit(owned))).await;
+    /// reads the newest position. Whether all progress is written and all brokers know.
+    async fn farewell(&self, queues: &[Arc<OwnedQueue>]) -> bool {
+        let written = join_all(queues.iter().map(|owned| self.commit(owned))).await;
         self.unlock(queues, true).await;
-        self.instance.leave(&self.group).await;
+        self.instance.leave(&self.group).await && !written.contains(&false)
     }
 }

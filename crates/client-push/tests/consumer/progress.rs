@@ -34,6 +34,28 @@ fn gated() -> (
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_farewell_that_brokers_did_not_hear_is_reported_as_such() {
+    for unheard in [code::UPDATE_CONSUMER_OFFSET, code::UNREGISTER_CLIENT] {
+        let script = Script::new(1);
+        script.store("T", 0, "", "m");
+        let (tx, mut seen) = mpsc::channel(1);
+        let listener = move |_: Messages, _: ConsumeContext| {
+            tx.try_send(()).unwrap();
+            std::future::ready(())
+        };
+        let builder = script.consumer().consume_from(ConsumeFrom::FirstOffset);
+        let consumer = builder.listener(listener).start().await.unwrap();
+        next(&mut seen).await;
+        script.answer(move |request, _| {
+            let away = request.code == unheard;
+            away.then(|| Response::error(response_code::SYSTEM_ERROR, "away").into())
+        });
+        let report = consumer.shutdown(Duration::from_secs(1)).await;
+        assert!(!report.farewell, "{unheard}: {report:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn progress_never_passes_an_unfinished_message() {
     let script = Script::new(1);
     (0..40).for_each(|n| script.store("T", 0, "", &n.to_string()));
