@@ -20,11 +20,22 @@ pub(crate) fn target() -> PathBuf {
     }
 }
 
-/// A call of cargo in the workspace.
+/// A call of cargo in the workspace. What the outer cargo has said of this package is not handed on: build scripts
+/// look at these variables, and all that depends on them would be built anew at every change between verbs and cargo.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root());
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(is_of_package) {
+            cargo.env_remove(name);
+        }
+    }
     cargo
+}
+
+/// Whether cargo sets a variable for the package that it runs.
+fn is_of_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
 }
 
 /// Which of cargo's two usual profiles a program is built with.
@@ -61,4 +72,22 @@ pub(crate) fn build(profile: Profile, what: &[&str]) -> Result<()> {
         bail!("cargo build {} failed", what.join(" "));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_is_not_told_which_package_calls_it() {
+        let removed: Vec<_> = cargo()
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        for name in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR"] {
+            assert!(env::var_os(name).is_some() && removed.contains(&name.into()), "{name}");
+        }
+        assert!(!is_of_package("CARGO_TARGET_DIR") && !is_of_package("CARGO_TERM_COLOR"));
+    }
 }

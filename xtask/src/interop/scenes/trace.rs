@@ -50,7 +50,9 @@ pub(super) fn alike(stage: &mut Stage<'_>, servers: Side, channel: &Channel) -> 
         admin.create_topic(broker, &format!("%RETRY%{name}"), 1)?;
         admin.create_topic(broker, name, 1)?;
         let sends = Sends::new(name, name, MESSAGES).with(&["--tag", "T", "--group"]);
-        let sends = sends.with(&[&format!("{name}_sends")]).with(channel.options);
+        // Java does not wait for traces at its end.
+        let sends =
+            sends.with(&[&format!("{name}_sends"), "--pause-ms", "1000"]).with(channel.options);
         let sent = stage.produce(side, name_server, &sends)?;
         let wants = Wants::new(name, name)
             .with(&["--fail-first", "1", "--threads", "1"])
