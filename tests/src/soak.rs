@@ -182,11 +182,11 @@ impl Soak {
         let chance = self.plan.chance(0);
         while self.plan.kill_broker && !self.tasks.stop_token().is_requested() {
             self.group.pause(Duration::from_millis(5000 + chance.below(15_000))).await;
+            let mut cluster = self.cluster.lock().await;
             // What members write when they leave is not lost by a kill that nobody could make good.
             if self.tasks.stop_token().is_requested() {
                 break;
             }
-            let mut cluster = self.cluster.lock().await;
             cluster.kill_broker(0)?;
             cluster.start_broker(0).await?;
             self.broker_kills.fetch_add(1, Ordering::Relaxed);
@@ -201,8 +201,13 @@ impl Soak {
         for look in 1u64.. {
             let come = self.ledger.lock().come();
             // What a killed member got last may come once more before it counts as done.
-            if come == self.plan.messages && self.is_done(client).await? {
-                break;
+            if come == self.plan.messages {
+                // No broker is away while it is asked.
+                let _there = self.cluster.lock().await;
+                if self.is_done(client).await? {
+                    self.tasks.request_stop();
+                    break;
+                }
             }
             if come > last {
                 (last, since) = (come, now());
@@ -225,7 +230,6 @@ impl Soak {
             }
             WORLD.clock.sleep(LOOK).await;
         }
-        self.tasks.request_stop();
         growth.check()?;
         Ok(growth)
     }
