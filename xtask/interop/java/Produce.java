@@ -7,6 +7,7 @@ import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageAccessor;
 
 /**
  * Sends `--count` messages and prints `SENT id queue offset body` for each that was confirmed, `FAILED body reason` for each
@@ -76,7 +77,9 @@ public final class Produce {
             message.putUserProperty(pair[0], pair[1]);
         }
         if (options.on("priorities")) {
-            message.setPriority(i % options.number("priorities", 1));
+            // By the name of the property: clients of 4.9 have no method for it.
+            int priority = i % options.number("priorities", 1);
+            MessageAccessor.putProperty(message, "_SYS_MSG_PRIORITY_", Integer.toString(priority));
         }
         if (options.on("delay-level")) {
             message.setDelayTimeLevel(options.number("delay-level", 0));
