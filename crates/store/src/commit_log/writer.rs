@@ -85,11 +85,12 @@ impl Writer {
     }
 }
 
-/// What is known of records before the lock is taken.
-#[derive(Default)]
-struct Measured {
+/// Records for a queue, and what is known of them before the lock is taken.
+struct Measured<'a> {
+    key: &'a QueueKey,
+    records: &'a [NewRecord<'a>],
     /// Length of each, and checksum of its body.
-    records: SmallVec<[(usize, u32); 4]>,
+    sizes: SmallVec<[(usize, u32); 4]>,
     /// The properties of each with room for its checksum, if records get one.
     sealed: Vec<checksum::Text>,
     total: usize,
@@ -106,7 +107,7 @@ impl CommitLog {
         let (receipt, write_now) = self.queues.with(key, |queue| {
             queue.approach();
             let measured = self.measure(key, records)?;
-            self.stage(queue, records, &measured)
+            self.stage(queue, &measured)
         })??;
         if write_now {
             // Not yet visible: whoever settles tells the readers.
@@ -115,8 +116,13 @@ impl CommitLog {
         Ok(receipt)
     }
 
-    fn measure(&self, key: &QueueKey, records: &[NewRecord<'_>]) -> Result<Measured, AppendError> {
-        let mut measured = Measured::default();
+    fn measure<'a>(
+        &self,
+        key: &'a QueueKey,
+        records: &'a [NewRecord<'a>],
+    ) -> Result<Measured<'a>, AppendError> {
+        let (sizes, sealed) = (SmallVec::new(), Vec::new());
+        let mut measured = Measured { key, records, sizes, sealed, total: 0 };
         for record in records {
             if record.body.len() > self.limits.body {
                 let (len, max) = (record.body.len(), self.limits.body);
@@ -134,7 +140,7 @@ impl CommitLog {
                 return Err(AppendError::TooLarge { len, max: self.limits.record });
             }
             measured.total = measured.total.saturating_add(len);
-            measured.records.push((len, record::crc(record.body)));
+            measured.sizes.push((len, record::crc(record.body)));
         }
         let max = usize::try_from(self.segments.segment_len()).unwrap_or(usize::MAX) - BLANK_LEN;
         match measured.total {
@@ -148,8 +154,7 @@ impl CommitLog {
     fn stage(
         &self,
         queue: &Arc<Queue>,
-        records: &[NewRecord<'_>],
-        measured: &Measured,
+        measured: &Measured<'_>,
     ) -> Result<(AppendReceipt, bool), AppendError> {
         let mut guard = self.writer.lock();
         let _unwound = self.fails_if_unwound();
@@ -171,7 +176,7 @@ impl CommitLog {
         let store_timestamp = Timestamp::from(self.clock.wall());
         let first = writer.end();
         let queue_offset = state.end;
-        let following = self.place(writer, &mut state, queue, records, measured, store_timestamp);
+        let following = self.place(writer, &mut state, queue, measured, store_timestamp);
         let queued = state.end > queue_offset;
         if queued {
             let (mut touched, end) = (state.touched, state.end);
@@ -200,13 +205,14 @@ impl CommitLog {
         writer: &mut Writer,
         state: &mut QueueState,
         queue: &Queue,
-        records: &[NewRecord<'_>],
-        measured: &Measured,
+        measured: &Measured<'_>,
         store_timestamp: Timestamp,
     ) -> Vec<PhysicalOffset> {
         let mut following = Vec::new();
         writer.staged.bytes.reserve(measured.total);
-        for (index, (record, (len, crc))) in records.iter().zip(&measured.records).enumerate() {
+        // The key that was asked for is at hand, that of the queue may be far away.
+        let Measured { key, records, sizes, .. } = measured;
+        for (index, (record, (len, crc))) in records.iter().zip(sizes).enumerate() {
             let at = writer.end();
             if index > 0 {
                 following.push(PhysicalOffset(at));
@@ -219,8 +225,8 @@ impl CommitLog {
                 store_timestamp,
             };
             let record = NewRecord {
-                topic: &queue.key.topic,
-                queue_id: queue.key.queue_id,
+                topic: &key.topic,
+                queue_id: key.queue_id,
                 properties: measured.sealed.get(index).map_or(record.properties, |text| text),
                 ..*record
             };
