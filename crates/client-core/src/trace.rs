@@ -10,7 +10,7 @@
 //! Fields end with U+0001, lines with U+0002. A trace is worth less than the messages that it is
 //! about: what does not fit into the queue, or cannot be sent, is dropped and counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -287,8 +287,17 @@ struct Post {
 #[derive(Default)]
 struct Parcel {
     text: String,
-    keys: Vec<String>,
+    /// Each once: brokers of Apache's find a message once for each key that is the one asked for.
+    keys: BTreeSet<String>,
     count: u64,
+}
+
+impl Parcel {
+    fn add(&mut self, trace: &Trace, destination: &Destination) {
+        self.text.push_str(&trace.text(destination));
+        self.keys.extend(trace.keys().map(ToOwned::to_owned));
+        self.count += 1;
+    }
 }
 
 impl Post {
@@ -329,9 +338,7 @@ impl Post {
         for trace in waiting.drain(..) {
             let topic = self.destination.topic(trace.region());
             let parcel = parcels.entry(topic.clone()).or_default();
-            parcel.text.push_str(&trace.text(&self.destination));
-            parcel.keys.extend(trace.keys().map(ToOwned::to_owned));
-            parcel.count += 1;
+            parcel.add(&trace, &self.destination);
             if parcel.text.len() >= TEXT_MAX {
                 let full = std::mem::take(parcel);
                 self.send_parcel(&topic, full).await;
@@ -386,6 +393,16 @@ mod tests {
             request_id: "R".into(),
             messages: vec![message(id, Some("k1 k2")), message("B", None)],
         }
+    }
+
+    #[test]
+    fn what_is_told_twice_of_a_message_is_found_once() {
+        let mut parcel = Parcel::default();
+        for _ in 0..2 {
+            parcel.add(&before("A"), &Destination::Region);
+        }
+        let keys: Vec<_> = parcel.keys.iter().map(String::as_str).collect();
+        assert_eq!((parcel.count, &keys[..]), (2, &["A", "B", "k1", "k2"][..]));
     }
 
     #[test]
@@ -457,7 +474,7 @@ mod tests {
         settle().await;
         let request = stage.cluster.last(send).unwrap();
         assert_eq!(request.field("b"), Some(name::TRACE_TOPIC));
-        assert!(request.field("i").unwrap().contains("KEYS\u{1}A k1 k2 B A"), "{request:?}");
+        assert!(request.field("i").unwrap().contains("KEYS\u{1}A B k1 k2\u{2}"), "{request:?}");
         assert_eq!(sent(), 1);
         tracer.trace(before("A"));
         stage.clock.advance(WAIT).await;
