@@ -25,7 +25,7 @@ use rmq_remoting::request_code as code;
 use rmq_remoting::typed::TypedRequest;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::script::{BROKER, GROUP, Script, next};
+use crate::script::{BROKER, GROUP, Script, State, next};
 
 type Bodies = mpsc::Receiver<String>;
 
@@ -589,14 +589,15 @@ async fn a_pausing_queue_whose_lock_is_lost_is_not_consumed_again() {
     let from = ConsumeFrom::FirstOffset;
     let consumer = script.consumer().consume_from(from).orderly(listener).start().await.unwrap();
     next(&mut seen).await;
+    next(&mut seen).await;
     script.with(|state| state.locks.insert(queue.clone(), "new owner".into()));
     let renewals =
-        || script.with(|s| s.log.iter().filter(|it| it.code == code::LOCK_BATCH_MQ).count());
-    let before = renewals();
-    while renewals() == before {
-        script.sleep(Duration::from_millis(100)).await;
-    }
-    // What was handed over before the refusal.
+        |state: &State| state.log.iter().filter(|it| it.code == code::LOCK_BATCH_MQ).count();
+    let before = script.with(|state| renewals(state));
+    script.until("a renewal", |state| (renewals(state) > before).then_some(())).await;
+    // What was handed over before its answer. Then a minute of the paused clock, in which a queue
+    // that still had its lock would be consumed again each second, as it was before.
+    script.sleep(Duration::from_millis(100)).await;
     while seen.try_recv().is_ok() {}
     script.sleep(Duration::from_secs(60)).await;
     assert!(seen.try_recv().is_err());
