@@ -93,7 +93,7 @@ pub struct Config {
     /// them. Only for an operator who has decided to lose them; not a setting of Apache's.
     pub cut_damaged_log: bool,
     /// Consume queues to be synced at a time from which on their file system is synced as a whole,
-    /// not file by file; not a setting of Apache's.
+    /// not file by file, where that can be relied on (ext4, Linux 5.8); not a setting of Apache's.
     pub sync_volume_from: usize,
     /// Bytes of memory of the machine, for the share above; not a setting of Apache's.
     pub memory_size: u64,

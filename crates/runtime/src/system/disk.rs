@@ -16,6 +16,8 @@ use crate::disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode, Usage, Volume};
 
 /// Bytes that the kernel keeps together at least.
 const PAGE: u64 = 4096;
+/// The type of an ext4 file system.
+const EXT4: rustix::fs::FsWord = 0xEF53;
 /// A random number that Linux draws when it starts.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -50,6 +52,17 @@ impl SystemDisk {
     }
 }
 
+/// Whether a Linux of that release lets `syncfs` fail when a write has failed: from 5.8 on.
+fn tells_failures(release: &str) -> bool {
+    let mut numbers = release.split(|it: char| !it.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5, 8),
+        _ => false,
+    }
+}
+
+/// Only where one call is as good as an `fsync` of each file: failures of writes are told, and the
+/// device empties its cache. Of other file systems (overlays, XFS) that is not known.
 struct SystemVolume {
     file: File,
     path: PathBuf,
@@ -158,9 +171,12 @@ impl Disk for SystemDisk {
     }
 
     fn volume(&self, dir: &Path) -> io::Result<Option<Arc<dyn Volume>>> {
-        // Before Linux 5.8 the call hid failures; who has fsync's errors needs no more.
         let file = File::open(dir).map_err(at(dir, "open"))?;
-        Ok(Some(Arc::new(SystemVolume { file, path: dir.to_owned() })))
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let is_ext4 = rustix::fs::fstatfs(&file).is_ok_and(|it| it.f_type == EXT4);
+        let volume = (is_ext4 && tells_failures(&release))
+            .then(|| Arc::new(SystemVolume { file, path: dir.to_owned() }) as _);
+        Ok(volume)
     }
 
     fn boot(&self) -> Option<String> {
@@ -311,6 +327,16 @@ impl DiskFile for SystemFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_kernel_that_tells_failures_syncs_all_at_once() {
+        for release in ["5.8", "5.10.0-21-amd64", "6.18.44-x", "10.0"] {
+            assert!(tells_failures(release), "{release}");
+        }
+        for release in ["5.7.19", "4.19.0", "3.10.0-1160.el7", "", "x", "5", "5.x"] {
+            assert!(!tells_failures(release), "{release}");
+        }
+    }
 
     #[test]
     fn slices_show_what_was_written_and_outlive_the_file() {
