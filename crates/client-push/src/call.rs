@@ -1,6 +1,7 @@
 //! One call of the listener and what surrounds it: a span that names the messages, the user's hooks,
 //! the time, and the net under it all.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -155,7 +156,7 @@ fn quietly(queue: &MessageQueue, hook: impl FnOnce()) -> bool {
 }
 
 impl Engine {
-    /// Has the listener answer; none when it panics. Tells how long it took.
+    /// Has the listener answer; none when it panics, which is said here. Tells how long it took.
     pub(crate) async fn observed<T>(
         &self,
         queue: &Arc<MessageQueue>,
@@ -175,8 +176,10 @@ impl Engine {
             span.in_scope(|| hooks.each(queue, |hook| hook.before(call)));
         }
         let begun = self.now();
-        let answer = AssertUnwindSafe(answer).catch_unwind().instrument(span.clone()).await.ok();
+        let answer = AssertUnwindSafe(answer).catch_unwind().instrument(span.clone()).await;
         let took = self.now().since(begun);
+        let answer = answer.map_err(|cause| span.in_scope(|| panicked(queue, messages, &*cause)));
+        let answer = answer.ok();
         let end = match &answer {
             None => CallEnd::Panicked,
             Some(_) if took >= self.settings.consume_timeout() => CallEnd::TimedOut,
@@ -188,6 +191,21 @@ impl Engine {
         }
         (answer, took)
     }
+}
+
+/// Says so, with the first message; spans that name it may be switched off.
+fn panicked(queue: &MessageQueue, messages: &Messages, cause: &(dyn Any + Send)) {
+    let Some(first) = messages.first() else { return };
+    let text = cause.downcast_ref::<&str>().copied();
+    let cause = text.or_else(|| cause.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(
+        topic = %first.topic,
+        %queue,
+        id = %first.id(),
+        count = messages.len(),
+        cause = cause.unwrap_or("no text"),
+        "listener panicked, its messages count as failed",
+    );
 }
 
 /// Names the first message, so that all that is said meanwhile can be found by its id.

@@ -37,10 +37,7 @@ pub(crate) async fn turn(
     let answer = listener.consume(&batch.messages, &context);
     let is_success = |outcome: &ConsumeOutcome| outcome.done_of(count) == count;
     let (answer, took) = engine.observed(&queue.queue, &batch.messages, answer, is_success).await;
-    let outcome = answer.unwrap_or_else(|| {
-        tracing::error!(queue = %queue.queue, "listener panicked; its messages come again later, or are dead letters after the last attempt");
-        ConsumeOutcome::later()
-    });
+    let outcome = answer.unwrap_or_else(ConsumeOutcome::later);
     queue.touch(engine.wall());
     let done = outcome.done_of(count);
     queue.stats.consumed(done, count - done, took);
@@ -64,10 +61,6 @@ async fn settle(
         queue.done(batch.ticket, offsets, &engine.progress);
         return;
     }
-    let delay_level = match outcome {
-        ConsumeOutcome::RetryLater { delay_level } => delay_level,
-        ConsumeOutcome::Success | ConsumeOutcome::SuccessUpTo(_) => 0,
-    };
     let mut finished: Vec<QueueOffset> = offsets.take(done).collect();
     let mut again = Vec::new();
     for message in batch.messages.iter().skip(done) {
@@ -76,7 +69,7 @@ async fn settle(
             tracing::warn!(queue = %queue.queue, %offset, "failed message is dropped, broadcasting has no retry");
             finished.push(offset);
         } else if queue.holds(batch.ticket, message.queue_offset) {
-            if give_back(engine, message, delay_level).await
+            if give_back(engine, message, outcome.delay_level()).await
                 || canary("INV-31 a message is finished although there is no copy")
             {
                 finished.push(message.queue_offset);

@@ -109,6 +109,14 @@ impl ConsumeOutcome {
             Self::RetryLater { .. } => 0,
         }
     }
+
+    /// Delay level of those that are not done.
+    pub(crate) fn delay_level(self) -> i32 {
+        match self {
+            Self::RetryLater { delay_level } => delay_level,
+            Self::Success | Self::SuccessUpTo(_) => 0,
+        }
+    }
 }
 
 impl From<()> for ConsumeOutcome {

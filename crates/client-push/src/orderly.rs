@@ -40,10 +40,7 @@ pub(crate) async fn turn(
     let answer = listener.consume(&batch.messages, &context);
     let is_success = |outcome: &OrderlyOutcome| outcome.is_success();
     let (answer, took) = engine.observed(&queue.queue, &batch.messages, answer, is_success).await;
-    let outcome = answer.unwrap_or_else(|| {
-        tracing::error!(queue = %queue.queue, "ordered listener panicked, its queue pauses");
-        OrderlyOutcome::suspend()
-    });
+    let outcome = answer.unwrap_or_else(OrderlyOutcome::suspend);
     let count = batch.messages.len();
     queue.touch(engine.wall());
     let ok = if outcome.is_success() { count } else { 0 };

@@ -305,10 +305,7 @@ pub(crate) async fn turn(engine: &Engine, listener: &dyn MessageListener, batch:
         tracing::warn!(queue = %queue.queue, count, "the listener took longer than messages are hidden, they come again");
         return;
     }
-    let level = match outcome {
-        ConsumeOutcome::RetryLater { delay_level } => delay_level,
-        ConsumeOutcome::Success | ConsumeOutcome::SuccessUpTo(_) => 0,
-    };
+    let level = outcome.delay_level();
     let (finished, failed) = batch.popped.split_at(done);
     join_all(finished.iter().map(|popped| acknowledge(engine, &popped.receipt))).await;
     join_all(failed.iter().map(|popped| postpone(engine, popped, level))).await;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rmq_client_push::{ConsumeContext, ConsumeFrom, MessageView};
+use rmq_client_push::{ConsumeContext, ConsumeFrom, MessageView, Messages, PushSettings};
 use rmq_message::{Properties, property};
 use tokio::sync::mpsc;
+use tracing::Level;
+use tracing::subscriber::DefaultGuard;
 
 use crate::script::Script;
 
@@ -16,27 +18,44 @@ use crate::script::Script;
 #[expect(dead_code, reason = "the script can do more than this test needs")]
 mod script;
 
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Said {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(text);
+        Ok(text.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Said {
+    /// Listens until the guard is dropped.
+    fn listen(level: Level) -> (Self, DefaultGuard) {
+        let said = Self::default();
+        let writer = said.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(level);
+        let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+        (said, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().clone()).unwrap()
+    }
+}
+
+fn named(id: &str) -> Properties {
+    [(property::UNIQ_KEY, id)].into_iter().collect()
+}
+
 /// M202: what is said while a message is consumed names the message.
 #[tokio::test(start_paused = true)]
 async fn everything_that_is_said_about_a_message_can_be_found_by_its_id() {
-    #[derive(Clone, Default)]
-    struct Said(Arc<Mutex<Vec<u8>>>);
-    impl std::io::Write for Said {
-        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().extend_from_slice(text);
-            Ok(text.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let said = Said::default();
-    let writer = said.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let (said, _guard) = Said::listen(Level::INFO);
     let script = Script::new(1);
-    let properties: Properties = [(property::UNIQ_KEY, "0A1B2C")].into_iter().collect();
-    script.store_as("T", 0, &properties, "m", 0);
+    script.store_as("T", 0, &named("0A1B2C"), "m", 0);
     let (tx, mut seen) = mpsc::channel(1);
     let builder = script.consumer().consume_from(ConsumeFrom::FirstOffset);
     let listener = move |_: MessageView, _: ConsumeContext| {
@@ -47,8 +66,48 @@ async fn everything_that_is_said_about_a_message_can_be_found_by_its_id() {
     let consumer = builder.each(listener).start().await.unwrap();
     script::next(&mut seen).await;
     consumer.shutdown(Duration::from_secs(1)).await;
-    let said = String::from_utf8(said.0.lock().clone()).unwrap();
+    let said = said.text();
     let line = said.lines().find(|line| line.contains("the order is paid")).unwrap();
     assert!(line.contains("id=0A1B2C") && line.contains("attempt=1"), "{line}");
     assert!(said.contains("consumer started") && said.contains("queue taken"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_a_listener_names_the_message_on_every_road() {
+    // So that spans are not there to name it.
+    let (said, _guard) = Said::listen(Level::WARN);
+    let roads =
+        [("pulled", "T/broker-a/0"), ("in order", "T/broker-a/0"), ("popped", "T/broker-a/-1")];
+    for (road, queue) in roads {
+        let script = Script::new(1);
+        script.store_as("T", 0, &named("0A1B2C"), "m", 0);
+        let settings = PushSettings {
+            consumer_group: script::GROUP.into(),
+            client_rebalance: road != "popped",
+            consume_from_where: ConsumeFrom::FirstOffset,
+            ..PushSettings::default()
+        };
+        let (tx, mut seen) = mpsc::channel(100);
+        let listener = move |_: Messages, _: ConsumeContext| {
+            tx.try_send(()).unwrap();
+            async move { assert!(road.is_empty(), "no such order") }
+        };
+        if road == "popped" {
+            script.pop_once();
+        }
+        let builder = script.consumer().settings(settings);
+        let builder = match road {
+            "in order" => builder.orderly(listener),
+            _ => builder.listener(listener),
+        };
+        let consumer = builder.start().await.unwrap();
+        script::next(&mut seen).await;
+        consumer.shutdown(Duration::from_secs(1)).await;
+        let said = String::from_utf8(std::mem::take(&mut *said.0.lock())).unwrap();
+        let line = said.lines().find(|line| line.contains("listener panicked"));
+        let line = line.unwrap_or_else(|| panic!("{road}: {said}"));
+        for told in ["ERROR", "topic=T", &format!("queue={queue}"), "id=0A1B2C", "no such order"] {
+            assert!(line.contains(told), "{road}, {told}: {line}");
+        }
+    }
 }

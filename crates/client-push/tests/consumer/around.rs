@@ -12,7 +12,7 @@ use rmq_client_push::{
 };
 use rmq_message::{Properties, property};
 use rmq_remoting::command::Response;
-use rmq_remoting::protocol::assignment::{Assignment, Assignments, QueryAssignment, RequestMode};
+use rmq_remoting::protocol::assignment::{Assignment, Assignments, QueryAssignment};
 use rmq_remoting::protocol::route::{GetRoute, TopicRoute};
 use rmq_remoting::{request_code as code, response_code};
 use tokio::sync::{Semaphore, mpsc};
@@ -413,43 +413,7 @@ async fn what_a_broker_has_popped_is_acknowledged_hidden_or_buried() {
     for (times, body) in [0, 1, 16].into_iter().zip(bodies) {
         script.store_as("T", 0, &Properties::new(), body, times);
     }
-    let mut popped = false;
-    script.answer(move |request, state| match request.code {
-        code::QUERY_ASSIGNMENT => {
-            let asked: QueryAssignment = request.payload().unwrap();
-            let mode = if asked.topic == "T" { RequestMode::Pop } else { RequestMode::Pull };
-            let id = if asked.topic == "T" { -1 } else { 0 };
-            let queue = MessageQueue::new(&asked.topic, crate::script::BROKER, id);
-            let assignment = Assignment { message_queue: Some(queue), mode, attachments: None };
-            let message_queue_assignments = Some(vec![assignment]);
-            Some(Response::of(&Assignments { message_queue_assignments }).into())
-        }
-        code::POP_MESSAGE if std::mem::replace(&mut popped, true) => {
-            Some(Response::error(response_code::POLLING_TIMEOUT, "nothing").into())
-        }
-        code::POP_MESSAGE => {
-            assert_eq!(request.field("initMode"), Some("0"));
-            let fields = [
-                ("popTime", request.field("bornTime").unwrap()),
-                ("invisibleTime", request.field("invisibleTime").unwrap()),
-                ("reviveQid", "1"),
-                ("startOffsetInfo", "0 0 0"),
-            ];
-            let answer = fields.iter().fold(Response::ok(), |a, (n, v)| a.with_field(n, v));
-            let records = &state.queues[&("T".to_owned(), 0)].records;
-            let add = |mut answer: Response, (record, _): &(bytes::Bytes, i64)| {
-                answer.body.push(record.clone());
-                answer
-            };
-            Some(records.iter().fold(answer, add).into())
-        }
-        code::ACK_MESSAGE => Some(Response::ok().into()),
-        code::CHANGE_MESSAGE_INVISIBLETIME => {
-            let fields = [("popTime", "1"), ("invisibleTime", "2"), ("reviveQid", "1")];
-            Some(fields.iter().fold(Response::ok(), |a, (n, v)| a.with_field(n, v)).into())
-        }
-        _ => None,
-    });
+    script.pop_once();
     let settings = PushSettings {
         consumer_group: GROUP.into(),
         client_rebalance: false,

@@ -19,6 +19,7 @@ use rmq_remoting::invoker::Invoker;
 use rmq_remoting::local::LocalInvoker;
 use rmq_remoting::peer::Peer;
 use rmq_remoting::processor::{Processor, Reply};
+use rmq_remoting::protocol::assignment::{Assignment, Assignments, QueryAssignment, RequestMode};
 use rmq_remoting::protocol::client::ConsumerIds;
 use rmq_remoting::protocol::heartbeat::Heartbeat;
 use rmq_remoting::protocol::lock::{LockQueues, LockedQueues, UnlockQueues};
@@ -175,6 +176,42 @@ impl Script {
 
     pub(crate) fn answer_as_usual(&self) {
         *self.answer.lock() = None;
+    }
+
+    /// The broker has queue 0 of `T` popped, and hands out all that is in it, once.
+    pub(crate) fn pop_once(&self) {
+        let mut popped = false;
+        self.answer(move |request, state| match request.code {
+            request_code::QUERY_ASSIGNMENT => {
+                let asked: QueryAssignment = request.payload().unwrap();
+                let is_popped = asked.topic == "T";
+                let mode = if is_popped { RequestMode::Pop } else { RequestMode::Pull };
+                let queue = MessageQueue::new(&asked.topic, BROKER, if is_popped { -1 } else { 0 });
+                let assignment = Assignment { message_queue: Some(queue), mode, attachments: None };
+                let message_queue_assignments = Some(vec![assignment]);
+                Some(Response::of(&Assignments { message_queue_assignments }).into())
+            }
+            request_code::POP_MESSAGE if std::mem::replace(&mut popped, true) => {
+                Some(Response::error(response_code::POLLING_TIMEOUT, "nothing").into())
+            }
+            request_code::POP_MESSAGE => {
+                assert_eq!(request.field("initMode"), Some("0"));
+                let mut answer = Response::ok()
+                    .with_field("popTime", request.field("bornTime").unwrap())
+                    .with_field("invisibleTime", request.field("invisibleTime").unwrap())
+                    .with_field("reviveQid", "1")
+                    .with_field("startOffsetInfo", "0 0 0");
+                let records = &state.queues[&("T".to_owned(), 0)].records;
+                records.iter().for_each(|(record, _)| answer.body.push(record.clone()));
+                Some(answer.into())
+            }
+            request_code::ACK_MESSAGE => Some(Response::ok().into()),
+            request_code::CHANGE_MESSAGE_INVISIBLETIME => {
+                let answer = Response::ok().with_field("popTime", "1");
+                Some(answer.with_field("invisibleTime", "2").with_field("reviveQid", "1").into())
+            }
+            _ => None,
+        });
     }
 
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
