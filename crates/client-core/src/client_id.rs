@@ -3,8 +3,9 @@
 //! Brokers count members of a group by this text, and the allocation of queues is computed from it,
 //! so two clients with one id consume the same queues twice.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use rmq_message::id::UniqueIds;
 use rmq_message::{CompactString, Timestamp};
 use rmq_runtime::World;
 
@@ -33,6 +34,14 @@ pub(crate) fn make(world: &World, config: &ClientConfig, keep_name: bool) -> Com
         Some(unit) => format!("{host}@{name}@{unit}").into(),
         None => format!("{host}@{name}").into(),
     }
+}
+
+/// Makes ids of messages and calls that nobody else gives: address, process, a random number, time,
+/// counter.
+pub fn unique_ids(world: &World) -> UniqueIds {
+    let ip = world.net.local_ips().first().copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let maker = u32::try_from(world.entropy.next_u64() >> 32).unwrap_or(0);
+    UniqueIds::new(ip, std::process::id(), maker, world.clock.utc_offset_ms())
 }
 
 /// Nanoseconds since 1970, moved by up to a second at random: clients of one process that start at

@@ -1,45 +1,48 @@
-//! Traces of messages, as the tools of Apache RocketMQ read them: lines of fields in messages to
-//! `RMQ_SYS_TRACE_TOPIC` (5.5.0, `TraceDataEncoder`). Those for a cloud go to a topic of their region,
-//! and `SubAfter` ends there with an empty field instead of time and group.
+//! How what is told of messages gets to those who look for them: records in messages to
+//! `RMQ_SYS_TRACE_TOPIC`, as the tools of Apache RocketMQ read them (5.5.0, `TraceDataEncoder`). Those
+//! for a cloud go to a topic of their region. What the records say is the affair of producers and
+//! consumers.
 //!
-//! ```text
-//! SubBefore  time region group request-id message-id retries keys
-//! SubAfter   request-id message-id ms success keys code time group
-//! ```
-//!
-//! Fields end with U+0001, lines with U+0002. A trace is worth less than the messages that it is
+//! Fields end with U+0001, records with U+0002. A trace is worth less than the messages that it is
 //! about: what does not fit into the queue, or cannot be sent, is dropped and counted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use rmq_message::{CompactString, Message, MessageView, Timestamp, name, property};
-use rmq_runtime::{ClockExt, OnFailure};
+use rmq_message::id::UniqueIds;
+use rmq_message::{CompactString, Message, name, property};
+use rmq_runtime::{Clock, OnFailure};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::broker_client::SendCall;
-use crate::{AccessChannel, ClientConfig, ClientError, ClientInstance};
+use crate::client_id::unique_ids;
+use crate::{AccessChannel, ClientConfig, ClientError, ClientInstance, ErrorKind, PublishRoute};
 
-/// Traces that wait to be sent.
+/// Records that wait to be sent.
 const WAITING_MAX: usize = 2048;
-/// Most traces of one message, and its most characters.
-const TOGETHER_MAX: usize = 10;
+/// So many records do not wait for others, and so many bytes of them go together.
+const TOGETHER: usize = 10;
 const TEXT_MAX: usize = 128_000;
-/// Longest wait of a trace for others to go with.
+/// Longest wait of a record for others to go with.
 const WAIT: Duration = Duration::from_secs(5);
 /// Queues of a topic of traces that is made by the first of them.
 const NEW_TOPIC_QUEUES: u32 = 4;
-/// Time limit of one message of traces.
+/// Time limit of a try to send a message of traces, and brokers that are tried.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+const TRIES: usize = 3;
 
-const FIELD_END: char = '\u{1}';
-const LINE_END: char = '\u{2}';
+const FIELD_END: &str = "\u{1}";
+const RECORD_END: &str = "\u{2}";
 
 /// How the topics of a cloud's traces begin; the region follows.
 const REGION_TOPIC: &str = "rmq_sys_TRACE_DATA_";
+
+/// Fields as one record.
+pub fn record(fields: &[&str]) -> String {
+    fields.join(FIELD_END) + RECORD_END
+}
 
 /// Where traces go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,127 +81,44 @@ impl Destination {
     }
 }
 
-/// What a trace says of one message.
-#[doc(alias = "TraceBean")]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Traced {
-    /// Message id.
-    pub id: String,
-    /// Its keys; none are written as Java writes them, `null`.
-    pub keys: Option<String>,
-    /// Earlier deliveries.
-    pub retries: i32,
-}
-
-impl Traced {
-    /// That of a consumed message; none when its broker wants no trace of it.
-    pub fn of(message: &MessageView) -> Option<Self> {
-        if message.properties.get(property::TRACE_ON) == Some("false") {
-            return None;
-        }
-        Some(Self {
-            id: message.id(),
-            keys: message.properties.get(property::KEYS).map(ToOwned::to_owned),
-            retries: message.reconsume_times,
-        })
-    }
-}
-
-/// One step in the life of some messages.
+/// What is told at once.
 #[doc(alias = "TraceContext")]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trace {
-    /// A listener is about to get them.
-    SubBefore {
-        /// When.
-        at: Timestamp,
-        /// Region of their broker.
-        region: CompactString,
-        /// Group of the consumer.
-        group: CompactString,
-        /// Names the call of the listener.
-        request_id: String,
-        /// The messages.
-        messages: Vec<Traced>,
-    },
-    /// A listener has answered.
-    SubAfter {
-        /// When.
-        at: Timestamp,
-        /// Region of their broker.
-        region: CompactString,
-        /// Group of the consumer.
-        group: CompactString,
-        /// As before.
-        request_id: String,
-        /// How long it took, for each of the messages.
-        each: Duration,
-        /// Whether all are done.
-        success: bool,
-        /// How the call ended: 0 done, 1 too late, 2 exception, 4 failed.
-        code: i32,
-        /// The messages.
-        messages: Vec<Traced>,
-    },
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// Region of the broker that has the messages.
+    pub region: CompactString,
+    /// What it can be found by: ids and keys of the messages.
+    pub keys: BTreeSet<String>,
+    /// Records, one behind the other.
+    pub text: String,
 }
 
 impl Trace {
-    fn messages(&self) -> &[Traced] {
+    /// Adds a record, to be found by id and keys of its message.
+    pub fn add(&mut self, record: &str, id: &str, keys: Option<&str>) {
+        self.text.push_str(record);
+        self.keys.insert(id.to_owned());
+        self.keys.extend(keys.into_iter().flat_map(str::split_whitespace).map(ToOwned::to_owned));
+    }
+}
+
+/// Whose doings a [`Tracer`] tells of.
+#[doc(alias = "TraceDispatcher.Type")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A producer's.
+    Produce,
+    /// A consumer's.
+    Consume,
+}
+
+impl Side {
+    /// In whose name traces of a group are sent.
+    fn sender(self, group: &str) -> String {
         match self {
-            Self::SubBefore { messages, .. } | Self::SubAfter { messages, .. } => messages,
+            Self::Produce => format!("_INNER_TRACE_PRODUCER-{group}-PRODUCE-1"),
+            Self::Consume => format!("_INNER_TRACE_PRODUCER-{group}-CONSUME-0"),
         }
-    }
-
-    fn region(&self) -> &str {
-        match self {
-            Self::SubBefore { region, .. } | Self::SubAfter { region, .. } => region,
-        }
-    }
-
-    /// A line for each message.
-    fn text(&self, to: &Destination) -> String {
-        let mut text = String::new();
-        for message in self.messages() {
-            let keys = message.keys.as_deref().unwrap_or("null");
-            let fields: Vec<String> = match self {
-                Self::SubBefore { at, region, group, request_id, .. } => vec![
-                    "SubBefore".into(),
-                    at.to_string(),
-                    region.to_string(),
-                    group.to_string(),
-                    request_id.clone(),
-                    message.id.clone(),
-                    message.retries.to_string(),
-                    keys.into(),
-                ],
-                Self::SubAfter { at, group, request_id, each, success, code, .. } => {
-                    let end = match to {
-                        Destination::Topic(_) => vec![at.to_string(), group.to_string()],
-                        Destination::Region => vec![String::new()],
-                    };
-                    let fields = [
-                        "SubAfter".into(),
-                        request_id.clone(),
-                        message.id.clone(),
-                        each.as_millis().to_string(),
-                        success.to_string(),
-                        keys.into(),
-                        code.to_string(),
-                    ];
-                    fields.into_iter().chain(end).collect()
-                }
-            };
-            let _cannot_fail = write!(text, "{}{LINE_END}", fields.join(&FIELD_END.to_string()));
-        }
-        text
-    }
-
-    /// What the message of traces can be found by.
-    fn keys(&self) -> impl Iterator<Item = &str> {
-        self.messages().iter().flat_map(|message| {
-            let keys = message.keys.iter().flat_map(|keys| keys.split_whitespace());
-            std::iter::once(message.id.as_str()).chain(keys)
-        })
     }
 }
 
@@ -207,7 +127,7 @@ enum Order {
     Flush(oneshot::Sender<()>),
 }
 
-/// Sends traces in the name of one group.
+/// Sends traces of one group.
 #[doc(alias = "AsyncTraceDispatcher")]
 pub struct Tracer {
     destination: Destination,
@@ -216,31 +136,33 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// For a group of this instance. Sends until the instance ends or the tracer is dropped.
-    pub fn start(instance: &Arc<ClientInstance>, group: &str) -> Self {
+    /// For a group of this instance; none when its settings want no traces. Sends until the instance
+    /// ends or the tracer is dropped.
+    pub fn start(instance: &Arc<ClientInstance>, group: &str, side: Side) -> Option<Self> {
+        if !instance.config().enable_trace {
+            return None;
+        }
         let destination = Destination::of(instance.config());
         let (orders, waiting) = mpsc::channel(WAITING_MAX);
         let dropped = Arc::<AtomicU64>::default();
         let post = Post {
             instance: Arc::downgrade(instance),
             destination: destination.clone(),
-            group: format!("_INNER_TRACE_PRODUCER-{group}-CONSUME-0"),
+            group: side.sender(group),
+            ids: unique_ids(instance.world()),
             dropped: Arc::clone(&dropped),
         };
         let clock = Arc::clone(&instance.world().clock);
         let stop = instance.tasks().stop_token();
-        instance.tasks().spawn(
-            &format!("AsyncTraceDispatcher {group}"),
-            OnFailure::Log,
-            async move {
-                tokio::select! {
-                    biased;
-                    () = stop.requested() => {}
-                    () = post.run(waiting, clock.as_ref()) => {}
-                }
-            },
-        );
-        Self { destination, orders, dropped }
+        let name = format!("AsyncTraceDispatcher {group}");
+        instance.tasks().spawn(&name, OnFailure::Log, async move {
+            tokio::select! {
+                biased;
+                () = stop.requested() => {}
+                () = post.run(waiting, clock.as_ref()) => {}
+            }
+        });
+        Some(Self { destination, orders, dropped })
     }
 
     /// Where traces go.
@@ -248,9 +170,9 @@ impl Tracer {
         &self.destination
     }
 
-    /// Takes a trace, or drops it when too many wait.
+    /// Takes a trace, or drops it when too many wait. One that says nothing is none.
     pub fn trace(&self, trace: Trace) {
-        if !trace.messages().is_empty() && self.orders.try_send(Order::Send(trace)).is_err() {
+        if !trace.text.is_empty() && self.orders.try_send(Order::Send(trace)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -277,100 +199,106 @@ impl std::fmt::Debug for Tracer {
 
 /// The sending side.
 struct Post {
-    instance: std::sync::Weak<ClientInstance>,
+    instance: Weak<ClientInstance>,
     destination: Destination,
     group: String,
+    ids: UniqueIds,
     dropped: Arc<AtomicU64>,
 }
 
-/// Traces that go together.
+/// Traces that go together. Keys are named once: brokers of Apache's find a message once for each key
+/// that is the one asked for.
 #[derive(Default)]
 struct Parcel {
     text: String,
-    /// Each once: brokers of Apache's find a message once for each key that is the one asked for.
     keys: BTreeSet<String>,
     count: u64,
 }
 
-impl Parcel {
-    fn add(&mut self, trace: &Trace, destination: &Destination) {
-        self.text.push_str(&trace.text(destination));
-        self.keys.extend(trace.keys().map(ToOwned::to_owned));
-        self.count += 1;
+/// What waits, in as few messages as it fits into, each with its topic.
+fn parcels(waiting: &mut Vec<Trace>, destination: &Destination) -> Vec<(CompactString, Parcel)> {
+    let (mut open, mut full) = (BTreeMap::<CompactString, Parcel>::new(), Vec::new());
+    for trace in waiting.drain(..) {
+        let topic = destination.topic(&trace.region);
+        let parcel = open.entry(topic.clone()).or_default();
+        if parcel.count > 0 && parcel.text.len() + trace.text.len() > TEXT_MAX {
+            full.push((topic, std::mem::take(parcel)));
+        }
+        parcel.text.push_str(&trace.text);
+        parcel.keys.extend(trace.keys);
+        parcel.count += 1;
     }
+    full.extend(open);
+    full
 }
 
 impl Post {
-    async fn run(self, mut orders: mpsc::Receiver<Order>, clock: &dyn rmq_runtime::Clock) {
-        let mut waiting: Vec<Trace> = Vec::new();
+    async fn run(self, mut orders: mpsc::Receiver<Order>, clock: &dyn Clock) {
+        let (mut got, mut waiting, mut flushed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut due = clock.monotonic();
         loop {
-            let due = clock.sleep(WAIT);
-            let order = match waiting.is_empty() {
-                true => orders.recv().await,
-                false => tokio::select! {
-                    biased;
-                    order = orders.recv() => order,
-                    () = due => {
-                        self.send(&mut waiting).await;
-                        continue;
-                    }
-                },
+            let is_time = tokio::select! {
+                biased;
+                count = orders.recv_many(&mut got, WAITING_MAX) => count == 0,
+                () = clock.sleep_until(due), if !waiting.is_empty() => true,
             };
-            match order {
-                Some(Order::Send(trace)) => {
-                    waiting.push(trace);
-                    if waiting.len() >= TOGETHER_MAX {
-                        self.send(&mut waiting).await;
-                    }
+            if waiting.is_empty() {
+                due = clock.monotonic() + WAIT;
+            }
+            for order in got.drain(..) {
+                match order {
+                    Order::Send(trace) => waiting.push(trace),
+                    Order::Flush(done) => flushed.push(done),
                 }
-                Some(Order::Flush(done)) => {
-                    self.send(&mut waiting).await;
-                    let _nobody_waits = done.send(());
+            }
+            if is_time || waiting.len() >= TOGETHER || !flushed.is_empty() {
+                for (topic, parcel) in parcels(&mut waiting, &self.destination) {
+                    self.send(&topic, parcel).await;
                 }
-                None => return self.send(&mut waiting).await,
+            }
+            for done in flushed.drain(..) {
+                let _nobody_waits = done.send(());
+            }
+            if orders.is_closed() && orders.is_empty() && waiting.is_empty() {
+                return;
             }
         }
     }
 
-    /// Sends what waits, in as few messages as it fits into.
-    async fn send(&self, waiting: &mut Vec<Trace>) {
-        let mut parcels = BTreeMap::<CompactString, Parcel>::new();
-        for trace in waiting.drain(..) {
-            let topic = self.destination.topic(trace.region());
-            let parcel = parcels.entry(topic.clone()).or_default();
-            parcel.add(&trace, &self.destination);
-            if parcel.text.len() >= TEXT_MAX {
-                let full = std::mem::take(parcel);
-                self.send_parcel(&topic, full).await;
-            }
-        }
-        for (topic, parcel) in parcels.into_iter().filter(|(_, parcel)| parcel.count > 0) {
-            self.send_parcel(&topic, parcel).await;
-        }
-    }
-
-    async fn send_parcel(&self, topic: &str, Parcel { text, keys, count }: Parcel) {
+    async fn send(&self, topic: &str, Parcel { text, keys, count }: Parcel) {
         let Some(instance) = self.instance.upgrade() else { return };
         let message = Message::new(topic, text).with_keys(keys);
-        if let Err(error) = self.send_message(&instance, &message).await {
+        if let Err(error) = self.send_message(&instance, message).await {
             self.dropped.fetch_add(count, Ordering::Relaxed);
             tracing::debug!(topic, %error, count, "traces are dropped");
         }
     }
 
+    /// Tries one broker after the other.
     async fn send_message(
         &self,
         instance: &ClientInstance,
-        message: &Message,
+        mut message: Message,
     ) -> Result<(), ClientError> {
-        let topic = &message.topic;
-        let route = instance.publish_queues(topic, Some(NEW_TOPIC_QUEUES)).await?;
-        let index = instance.world().entropy.below(u64::try_from(route.queues.len()).unwrap_or(0));
-        let queue = usize::try_from(index).ok().and_then(|index| route.queues.get(index));
-        let queue = queue.ok_or_else(|| ClientError::NoRoute { topic: topic.clone() })?;
-        let now = instance.world().clock.wall().into();
-        let call = SendCall::new(&self.group, queue, message, now);
-        instance.brokers().send(&call, SEND_TIMEOUT).await.map(drop)
+        let world = instance.world();
+        let now = world.clock.wall().into();
+        message.properties.set(property::UNIQ_KEY, self.ids.next(now));
+        let route = instance.publish_queues(&message.topic, Some(NEW_TOPIC_QUEUES)).await?;
+        let mut route = PublishRoute::clone(&route);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let queue = route.any(world.entropy.as_ref())?.clone();
+            let call = SendCall::new(&self.group, &queue, &message, now);
+            let Err(error) = instance.brokers().send(&call, SEND_TIMEOUT).await else {
+                return Ok(());
+            };
+            route.queues.retain(|other| other.broker_name != queue.broker_name);
+            let is_passing = matches!(error.kind(), ErrorKind::Retry | ErrorKind::Timeout);
+            if !is_passing || tries == TRIES || route.queues.is_empty() {
+                return Err(error);
+            }
+        }
     }
 }
 
@@ -381,75 +309,81 @@ mod tests {
     use super::*;
     use crate::testing::{Stage, refusal, settle, two_brokers};
 
-    fn message(id: &str, keys: Option<&str>) -> Traced {
-        Traced { id: id.into(), keys: keys.map(Into::into), retries: 2 }
+    fn trace(id: &str) -> Trace {
+        let mut trace = Trace { region: "DefaultRegion".into(), ..Trace::default() };
+        trace.add(&record(&["Pub", id]), id, Some("k1 k2"));
+        trace.add(&record(&["Pub", "B"]), "B", None);
+        trace
     }
 
-    fn before(id: &str) -> Trace {
-        Trace::SubBefore {
-            at: Timestamp(7),
-            region: "DefaultRegion".into(),
-            group: "g".into(),
-            request_id: "R".into(),
-            messages: vec![message(id, Some("k1 k2")), message("B", None)],
-        }
+    fn traced(change: impl FnOnce(&mut ClientConfig)) -> Stage {
+        Stage::new(|config| {
+            config.enable_trace = true;
+            change(config);
+        })
+    }
+
+    fn tracer(stage: &Stage) -> Tracer {
+        Tracer::start(&stage.instance, "g", Side::Consume).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_laid_out_as_java_does() {
+        assert_eq!(record(&["Pub", "1", "r"]), "Pub\u{1}1\u{1}r\u{2}");
     }
 
     #[test]
     fn what_is_told_twice_of_a_message_is_found_once() {
-        let mut parcel = Parcel::default();
-        for _ in 0..2 {
-            parcel.add(&before("A"), &Destination::Region);
-        }
+        let mut waiting = vec![trace("A"), trace("A")];
+        let parcels = parcels(&mut waiting, &Destination::Region);
+        let [(_, parcel)] = &parcels[..] else { panic!("one message") };
         let keys: Vec<_> = parcel.keys.iter().map(String::as_str).collect();
         assert_eq!((parcel.count, &keys[..]), (2, &["A", "B", "k1", "k2"][..]));
     }
 
     #[test]
-    fn lines_are_those_of_java() {
-        let topic = Some("Traces".to_owned());
-        let own = Destination::of(&ClientConfig { trace_topic: topic, ..ClientConfig::default() });
-        let text = before("A").text(&own).replace('\u{1}', "|").replace('\u{2}', "\n");
-        assert_eq!(
-            text,
-            "SubBefore|7|DefaultRegion|g|R|A|2|k1 k2\nSubBefore|7|DefaultRegion|g|R|B|2|null\n"
-        );
-        let after = Trace::SubAfter {
-            at: Timestamp(9),
-            region: "DefaultRegion".into(),
-            group: "g".into(),
-            request_id: "R".into(),
-            each: Duration::from_millis(12),
-            success: true,
-            code: 0,
-            messages: vec![message("A", None)],
+    fn records_of_a_topic_go_together_until_a_message_is_full() {
+        let of = |region: &str, id: &str, len: usize| {
+            let mut trace = Trace { region: region.into(), ..Trace::default() };
+            trace.add(&"x".repeat(len), id, None);
+            trace
         };
-        let shown = |to: &Destination| after.text(to).replace('\u{1}', "|").replace('\u{2}', "\n");
-        assert_eq!(shown(&own), "SubAfter|R|A|12|true|null|0|9|g\n");
-        assert_eq!(shown(&Destination::Region), "SubAfter|R|A|12|true|null|0|\n");
+        let mut waiting = vec![
+            of("near", "a1", 10),
+            of("far", "b", 5),
+            of("near", "a2", 20),
+            of("near", "a3", TEXT_MAX),
+            of("near", "a4", 1),
+        ];
+        let shown = |(topic, parcel): (CompactString, Parcel)| {
+            let keys = parcel.keys.into_iter().collect::<Vec<_>>().join(",");
+            (topic.replace(REGION_TOPIC, ""), keys, parcel.text.len())
+        };
+        let seen: Vec<_> =
+            parcels(&mut waiting, &Destination::Region).into_iter().map(shown).collect();
+        let wanted =
+            [("near", "a1,a2", 30), ("near", "a3", TEXT_MAX), ("far", "b", 5), ("near", "a4", 1)];
+        assert_eq!(seen, wanted.map(|(topic, keys, len)| (topic.into(), keys.into(), len)));
     }
 
     #[tokio::test]
     async fn traces_for_a_cloud_go_to_the_topic_of_their_region() {
-        let stage = Stage::new(|config| config.access_channel = AccessChannel::Cloud);
+        let stage = traced(|config| config.access_channel = AccessChannel::Cloud);
         let send = request_code::SEND_MESSAGE_V2;
         let topics = ["rmq_sys_TRACE_DATA_DefaultRegion", "rmq_sys_TRACE_DATA_cn-east"];
         for topic in topics {
             stage.cluster.routes.lock().insert(topic.into(), two_brokers());
         }
-        let tracer = Tracer::start(&stage.instance, "g");
-        let mut elsewhere = before("B");
-        if let Trace::SubBefore { region, .. } = &mut elsewhere {
-            *region = "cn-east".into();
-        }
-        for (trace, topic) in [(before("A"), topics[0]), (elsewhere.clone(), topics[1])] {
-            tracer.trace(trace);
+        let tracer = tracer(&stage);
+        let elsewhere = Trace { region: "cn-east".into(), ..trace("B") };
+        for (told, topic) in [(trace("A"), topics[0]), (elsewhere.clone(), topics[1])] {
+            tracer.trace(told);
             tracer.flush().await;
             assert_eq!(stage.cluster.last(send).unwrap().field("b"), Some(topic));
         }
         stage.cluster.take_calls(send);
-        for trace in [before("A"), elsewhere, before("C")] {
-            tracer.trace(trace);
+        for told in [trace("A"), elsewhere, trace("C")] {
+            tracer.trace(told);
         }
         tracer.flush().await;
         assert_eq!(stage.cluster.take_calls(send).len(), 2, "a message for each region");
@@ -459,31 +393,31 @@ mod tests {
 
     #[tokio::test]
     async fn traces_go_together_when_there_are_enough_or_it_is_time() {
-        let stage = Stage::new(|_| {});
+        let stage = traced(|_| {});
         let send = request_code::SEND_MESSAGE_V2;
         stage.cluster.routes.lock().insert(name::TRACE_TOPIC.into(), two_brokers());
         let stored = [("msgId", "0"), ("queueId", "0"), ("queueOffset", "0")];
         let stored = stored.iter().fold(refusal(0), |answer, (n, v)| answer.with_field(n, v));
         stage.cluster.script(send, stored);
-        let tracer = Tracer::start(&stage.instance, "g");
+        let tracer = tracer(&stage);
         let sent = || stage.cluster.take_calls(send).len();
-        (0..TOGETHER_MAX - 1).for_each(|_| tracer.trace(before("A")));
+        (0..TOGETHER - 1).for_each(|_| tracer.trace(trace("A")));
         settle().await;
         assert_eq!(sent(), 0);
-        tracer.trace(before("A"));
+        tracer.trace(trace("A"));
         settle().await;
         let request = stage.cluster.last(send).unwrap();
         assert_eq!(request.field("b"), Some(name::TRACE_TOPIC));
         assert!(request.field("i").unwrap().contains("KEYS\u{1}A B k1 k2\u{2}"), "{request:?}");
         assert_eq!(sent(), 1);
-        tracer.trace(before("A"));
+        tracer.trace(trace("A"));
         stage.clock.advance(WAIT).await;
         assert_eq!(sent(), 1);
-        tracer.trace(before("A"));
+        tracer.trace(trace("A"));
         tracer.flush().await;
         assert_eq!((sent(), tracer.dropped()), (1, 0));
         stage.cluster.script(send, refusal(1));
-        tracer.trace(before("A"));
+        tracer.trace(trace("A"));
         tracer.flush().await;
         assert_eq!(tracer.dropped(), 1);
     }

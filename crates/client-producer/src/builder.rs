@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rmq_client_core::{ClientConfig, ClientInstance};
 use rmq_message::Timestamp;
-use rmq_message::id::UniqueIds;
 use rmq_runtime::World;
 
 use crate::config::ProducerConfig;
@@ -117,7 +116,7 @@ impl ProducerBuilder {
         };
         self.producer.group = instance.namespace().wrap(&self.producer.group).into();
         instance.join_producer(&self.producer.group)?;
-        let traces = Traces::start(&self.producer.group, &instance)?;
+        let traces = Traces::start(&self.producer.group, &instance);
         let mut shared = Shared::new(self.producer, instance, is_own, traces);
         shared.hooks = self.hooks;
         Ok(Producer::new(shared))
@@ -133,13 +132,6 @@ impl ProducerBuilder {
     ) -> Result<TransactionProducer, StartError> {
         Ok(TransactionProducer::new(self.start().await?, listener))
     }
-}
-
-/// Ids of this producer: address, process, a random number, time, counter.
-pub(crate) fn unique_ids(world: &World) -> UniqueIds {
-    let ip = world.net.local_ips().first().copied().unwrap_or([127, 0, 0, 1].into());
-    let maker = u32::try_from(world.entropy.next_u64() >> 32).unwrap_or(0);
-    UniqueIds::new(ip, std::process::id(), maker, world.clock.utc_offset_ms())
 }
 
 /// The calendar's time.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rmq_client_core::client_id::unique_ids;
 use rmq_client_core::{ClientError, ClientInstance, PublishRoute, SendReceipt};
 use rmq_message::id::UniqueIds;
 use rmq_message::{CompactString, Message, MessageQueue, property};
 use rmq_runtime::{ClockExt, OnFailure, Tasks, World};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::builder::{ProducerBuilder, unique_ids, wall};
+use crate::builder::{ProducerBuilder, wall};
 use crate::config::ProducerConfig;
 use crate::error::SendError;
 use crate::fault::{self, Faults};
@@ -183,7 +184,7 @@ impl Producer {
         drop(all);
         shared.tasks.stop(shared.world().clock.as_ref(), FAREWELL).await;
         if let Some(traces) = &shared.traces {
-            traces.close(shared).await;
+            traces.close(shared.world()).await;
         }
         shared.instance.leave_producer(&shared.config.group).await;
         if shared.is_own {

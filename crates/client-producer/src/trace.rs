@@ -1,51 +1,31 @@
-//! What the producer has sent, for those who look for messages: records in Java's text form, sent to
-//! the trace topic a few at a time. Losing one loses no message, so a full queue drops them.
+//! What the producer has sent, for those who look for messages, in Java's text form.
+//!
+//! ```text
+//! Pub             time region group topic id tags keys host length ms kind offset-id success
+//! EndTransaction  time region group topic id tags keys host kind transaction verdict asked
+//! ```
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmq_client_core::trace::Destination;
-use rmq_client_core::{ClientError, ClientInstance, Namespace, SendReceipt, SendStatus};
-use rmq_message::{CompactString, Message, Timestamp, id, properties, property};
-use rmq_runtime::{OnFailure, Tasks};
-use tokio::sync::mpsc;
+use rmq_client_core::trace::{Side, Trace, Tracer, record};
+use rmq_client_core::{ClientInstance, Namespace, SendReceipt, SendStatus};
+use rmq_message::{Message, Timestamp, id, properties, property};
+use rmq_runtime::{ClockExt, World};
 
 use crate::builder::wall;
-use crate::config::ProducerConfig;
-use crate::producer::{Producer, Shared};
+use crate::producer::Shared;
 use crate::transaction::Verdict;
 
-/// Records that wait.
-const QUEUE: usize = 2048;
-/// Records that go together at most.
-const BATCH_MAX: usize = 20;
-/// Longest wait of a record.
-const FLUSH: Duration = Duration::from_secs(5);
-/// Bytes of one trace message.
-const BODY_MAX: usize = 128_000;
 /// Time that the last ones get at the end.
 const GRACE: Duration = Duration::from_secs(5);
-const FIELD: char = '\u{1}';
-const END: char = '\u{2}';
 
-/// Takes records and ships them.
-#[doc(alias = "AsyncTraceDispatcher")]
+/// See the module.
+#[doc(alias = "SendMessageTraceHookImpl")]
 #[derive(Debug)]
 pub(crate) struct Traces {
-    destination: Destination,
+    tracer: Tracer,
     namespace: Namespace,
-    records: mpsc::Sender<Record>,
-    tasks: Tasks,
-}
-
-#[derive(Debug)]
-struct Record {
-    topic: CompactString,
-    /// The topic of traces.
-    to: CompactString,
-    keys: String,
-    text: String,
 }
 
 /// A try that succeeded.
@@ -58,37 +38,17 @@ pub(crate) struct Sent<'a> {
 }
 
 impl Traces {
-    /// Starts to ship for a group, if the client's settings want it.
-    pub(crate) fn start(
-        group: &str,
-        instance: &Arc<ClientInstance>,
-    ) -> Result<Option<Self>, ClientError> {
-        if !instance.config().enable_trace {
-            return Ok(None);
-        }
-        let group = format!("_INNER_TRACE_PRODUCER-{group}-PRODUCE-1");
-        instance.join_producer(&group)?;
-        let inner = ProducerConfig {
-            group,
-            timeout: Duration::from_secs(5),
-            body_len_max: BODY_MAX * 2,
-            ..ProducerConfig::default()
-        };
-        let (records, waiting) = mpsc::channel(QUEUE);
-        let tasks = instance.tasks().child("trace");
-        let producer = Producer::new(Shared::new(inner, Arc::clone(instance), false, None));
-        let destination = Destination::of(instance.config());
-        let namespace = instance.namespace().clone();
-        tasks.spawn("ship", OnFailure::Log, ship(producer, waiting, tasks.clone()));
-        Ok(Some(Self { destination, namespace, records, tasks }))
+    /// For a group, if the client's settings want it.
+    pub(crate) fn start(group: &str, instance: &Arc<ClientInstance>) -> Option<Self> {
+        let tracer = Tracer::start(instance, group, Side::Produce)?;
+        Some(Self { tracer, namespace: instance.namespace().clone() })
     }
 
     /// Notes a send.
     pub(crate) fn sent(&self, group: &str, topic: &str, sent: &Sent<'_>) {
         let wanted = sent.receipt.trace_on && sent.property(property::TRACE_ON) != Some("false");
-        if wanted && !self.destination.holds(topic) {
-            let text = sent.record(&self.namespace.strip(group), &self.namespace.strip(topic));
-            self.note(topic, sent.receipt, sent.property(property::KEYS), text);
+        if wanted && !self.tracer.destination().holds(topic) {
+            self.tracer.trace(sent.trace(&self.namespace, group, topic));
         }
     }
 
@@ -101,7 +61,7 @@ impl Traces {
     ) {
         let Some(traces) = shared.traces.as_ref().filter(|_| receipt.trace_on) else { return };
         let of = |name| message.properties.get(name).unwrap_or("null");
-        let text = record(&[
+        let record = record(&[
             "EndTransaction",
             &wall(shared.world()).to_string(),
             &receipt.region,
@@ -116,22 +76,22 @@ impl Traces {
             verdict.name(),
             "false",
         ]);
-        traces.note(&message.topic, receipt, message.properties.get(property::KEYS), text);
+        traces.tracer.trace(trace(receipt, &record, message.properties.get(property::KEYS)));
     }
 
-    fn note(&self, topic: &str, receipt: &SendReceipt, keys: Option<&str>, text: String) {
-        let keys = keys.map_or_else(|| receipt.id.clone(), |keys| format!("{} {keys}", receipt.id));
-        let to = self.destination.topic(&receipt.region);
-        let record = Record { topic: topic.into(), to, keys, text };
-        if self.records.try_send(record).is_err() {
-            tracing::debug!("a trace record is dropped: too many wait");
+    /// Sends what waits.
+    pub(crate) async fn close(&self, world: &World) {
+        if world.clock.timeout(GRACE, self.tracer.flush()).await.is_err() {
+            tracing::debug!("traces are dropped");
         }
     }
+}
 
-    /// Ships what waits, and ends.
-    pub(crate) async fn close(&self, shared: &Shared) {
-        self.tasks.stop(shared.world().clock.as_ref(), GRACE).await;
-    }
+/// One record about the message of a receipt.
+fn trace(receipt: &SendReceipt, record: &str, keys: Option<&str>) -> Trace {
+    let mut trace = Trace { region: receipt.region.clone(), ..Trace::default() };
+    trace.add(record, &receipt.id, keys);
+    trace
 }
 
 impl Sent<'_> {
@@ -140,7 +100,7 @@ impl Sent<'_> {
     }
 
     /// What is told of it; names of group and topic are those that users know.
-    fn record(&self, group: &str, topic: &str) -> String {
+    fn trace(&self, namespace: &Namespace, group: &str, topic: &str) -> Trace {
         let is_delayed = [property::DELAY, property::TIMER_DELAY_MS, property::TIMER_DELIVER_MS]
             .iter()
             .any(|name| self.property(name).is_some());
@@ -150,12 +110,12 @@ impl Sent<'_> {
             _ => 0,
         };
         let receipt = self.receipt;
-        record(&[
+        let record = record(&[
             "Pub",
             &self.began.to_string(),
             &receipt.region,
-            group,
-            topic,
+            &namespace.strip(group),
+            &namespace.strip(topic),
             &receipt.id,
             self.property(property::TAGS).unwrap_or("null"),
             self.property(property::KEYS).unwrap_or("null"),
@@ -165,72 +125,14 @@ impl Sent<'_> {
             &kind.to_string(),
             &receipt.offset_id,
             if receipt.status == SendStatus::Ok { "true" } else { "false" },
-        ])
+        ]);
+        trace(receipt, &record, self.property(property::KEYS))
     }
-}
-
-/// Fields one behind the other.
-fn record(fields: &[&str]) -> String {
-    let mut text = fields.join(FIELD.encode_utf8(&mut [0; 4]));
-    text.push(END);
-    text
 }
 
 fn store_host(receipt: &SendReceipt) -> String {
     let first = receipt.offset_id.split(',').next().unwrap_or_default();
     id::parse_offset_id(first).map_or_else(|| "null".to_owned(), |(host, _)| host.to_string())
-}
-
-async fn ship(producer: Producer, mut waiting: mpsc::Receiver<Record>, tasks: Tasks) {
-    let stop = tasks.stop_token();
-    let clock = Arc::clone(&producer.shared.world().clock);
-    let mut batch = Vec::with_capacity(BATCH_MAX);
-    let mut is_last = false;
-    while !is_last {
-        let begun = clock.monotonic();
-        while batch.len() < BATCH_MAX {
-            let record = tokio::select! {
-                biased;
-                record = waiting.recv() => record,
-                () = stop.requested() => { is_last = true; None }
-                () = clock.sleep_until(begun + FLUSH) => None,
-            };
-            match record {
-                Some(record) => batch.push(record),
-                None => break,
-            }
-        }
-        for message in messages(&mut batch) {
-            if let Err(error) = producer.send(message).await {
-                tracing::debug!(%error, "trace records are lost");
-            }
-        }
-        if waiting.is_closed() && waiting.is_empty() {
-            return;
-        }
-    }
-}
-
-/// Trace messages of records: one for each topic and topic of traces, or more when they get too long.
-fn messages(batch: &mut Vec<Record>) -> Vec<Message> {
-    let mut by_topic = BTreeMap::<[CompactString; 2], Vec<Record>>::new();
-    for record in batch.drain(..) {
-        by_topic.entry([record.topic.clone(), record.to.clone()]).or_default().push(record);
-    }
-    let mut messages = Vec::new();
-    for ([_, to], records) in by_topic {
-        let (mut text, mut keys) = (String::new(), Vec::new());
-        for record in records {
-            if !text.is_empty() && text.len() + record.text.len() >= BODY_MAX {
-                let full = Message::new(&to, std::mem::take(&mut text));
-                messages.push(full.with_keys(keys.drain(..)));
-            }
-            text.push_str(&record.text);
-            keys.push(record.keys);
-        }
-        messages.push(Message::new(&to, text).with_keys(keys));
-    }
-    messages
 }
 
 #[cfg(test)]
@@ -239,16 +141,6 @@ mod tests {
     use rmq_message::{MessageQueue, QueueOffset};
 
     use super::*;
-
-    fn record_of(topic: &str, keys: &str, len: usize) -> Record {
-        let to = CompactString::from(if keys == "far" { "TRACE_far" } else { "TRACE" });
-        Record { topic: topic.into(), to, keys: keys.into(), text: "x".repeat(len) }
-    }
-
-    #[test]
-    fn a_record_is_laid_out_as_java_does() {
-        assert_eq!(record(&["Pub", "1", "r"]), "Pub\u{1}1\u{1}r\u{2}");
-    }
 
     #[test]
     fn names_are_told_as_users_know_them() {
@@ -271,44 +163,21 @@ mod tests {
             cost: Duration::from_millis(2),
             receipt: &receipt,
         };
-        let (destination, tasks) = (Destination::Region, Tasks::new("test"));
         for (namespace, named) in [(namespace, "g|Orders"), (kept, "ns%g|ns%Orders")] {
-            let (records, mut waiting) = mpsc::channel(1);
-            let (destination, tasks) = (destination.clone(), tasks.clone());
-            let traces = Traces { destination, namespace, records, tasks };
-            traces.sent("ns%g", "ns%Orders", &sent);
-            let record = waiting.try_recv().unwrap();
+            let trace = sent.trace(&namespace, "ns%g", "ns%Orders");
             assert_eq!(
-                record.text.replace(FIELD, "|").replace(END, ""),
+                trace.text.replace('\u{1}', "|").replace('\u{2}', ""),
                 format!(
                     "Pub|7|DefaultRegion|{named}|ID|null|k|127.0.0.1:10911|3|2|0|{}|true",
                     receipt.offset_id
                 )
             );
-            assert_eq!(record.to, "rmq_sys_TRACE_DATA_DefaultRegion");
+            assert_eq!(trace.region, "DefaultRegion");
+            assert!(trace.keys.iter().eq(["ID", "k"]));
         }
     }
 
     fn config(namespace: &str) -> ClientConfig {
         ClientConfig { namespace: Some(namespace.to_owned()), ..ClientConfig::default() }
-    }
-
-    #[test]
-    fn records_of_a_topic_go_together_until_a_message_is_full() {
-        let mut batch = vec![
-            record_of("A", "a1 k", 10),
-            record_of("B", "b", 10),
-            record_of("A", "a2", 20),
-            record_of("A", "a3", BODY_MAX),
-            record_of("A", "far", 5),
-        ];
-        let messages = messages(&mut batch);
-        let seen: Vec<_> = messages
-            .iter()
-            .map(|m| (m.keys().collect::<Vec<_>>().join(","), m.body.len()))
-            .collect();
-        assert_eq!(messages[2].topic, "TRACE_far");
-        let wanted = [("a1,k,a2", 30), ("a3", BODY_MAX), ("far", 5), ("b", 10)];
-        assert_eq!(seen, wanted.map(|(keys, len)| (keys.to_owned(), len)));
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rmq_client_core::{ClientConfig, ClientInstance};
 use rmq_client_producer::{
     ByHash, ErrorKind, FailedSend, Message, MessageQueue, Producer, ProducerConfig, SendError,
     SendReceipt, SendStatus,
@@ -481,5 +482,32 @@ async fn a_group_has_one_producer_at_a_client() {
     let stage = Stage::new(&["a"], ProducerConfig::default()).await;
     let error = Producer::builder().group("DEFAULT_PRODUCER").start().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_traced_producer_tells_of_its_sends_and_leaves_nothing_behind() {
+    let stage = Stage::new(&["a"], ProducerConfig::default()).await;
+    let namesrv = stage.script.addresses.lock()["namesrv"].clone();
+    let config =
+        ClientConfig { namesrv: vec![namesrv], enable_trace: true, ..ClientConfig::default() };
+    let instance = ClientInstance::start(World::system(), config, false).await.unwrap();
+    for key in ["first", "second"] {
+        let producer = Producer::builder().group("traced").instance(&instance);
+        let producer = producer.start().await.unwrap();
+        let receipt = producer.send(Message::new(TOPIC, "paid").with_keys([key])).await.unwrap();
+        producer.shutdown().await;
+        let told = stage.seen().pop().unwrap();
+        assert_eq!(told.topic, "RMQ_SYS_TRACE_TOPIC");
+        let properties = told.properties.as_bytes();
+        let keys = properties::find(properties, property::KEYS).unwrap();
+        assert_eq!(keys, format!("{} {key}", receipt.id));
+        let text = String::from_utf8(told.body).unwrap();
+        let fields: Vec<&str> = text.trim_end_matches('\u{2}').split('\u{1}').collect();
+        assert_eq!((fields.len(), fields[0], fields[2], fields[3]), (14, "Pub", "north", "traced"));
+        assert_eq!((fields[4], fields[5], fields[7]), (TOPIC, receipt.id.as_str(), key));
+    }
+    assert_eq!(instance.shutdown(Duration::from_secs(10)).await, Vec::<String>::new());
+    assert_eq!(instance.tasks().running(), Vec::<String>::new());
     stage.stop().await;
 }

@@ -1,19 +1,18 @@
 //! From settings and parts to a running consumer.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use compact_str::CompactString;
+use rmq_client_core::client_id::unique_ids;
 use rmq_client_core::protocol::MessageModel;
 use rmq_client_core::rebalance::{AllocateStrategy, Average};
-use rmq_client_core::trace::Tracer;
+use rmq_client_core::trace::{Side, Tracer};
 use rmq_client_core::{
     ClientConfig, ClientInstance, ClientTls, LocalFileOffsets, Namespace, OffsetStore, Progress,
     RemoteOffsets, RequestHook,
 };
-use rmq_message::id::UniqueIds;
 use rmq_message::subscription::{ALL, ExpressionType};
 use rmq_message::{MessageQueue, MessageView, Subscription, Timestamp, name};
 use rmq_runtime::World;
@@ -329,8 +328,7 @@ impl PushConsumerBuilder {
         let strategy = self.strategy.unwrap_or_else(|| Arc::new(Average));
         let assignment_listener = self.assignment_listener;
         let mut hooks = self.hooks;
-        let tracer =
-            instance.config().enable_trace.then(|| Arc::new(Tracer::start(&instance, group)));
+        let tracer = Tracer::start(&instance, group, Side::Consume).map(Arc::new);
         if let Some(tracer) = &tracer {
             hooks.consume.push(Arc::new(TraceHook::new(Arc::clone(tracer), &instance)));
         }
@@ -343,7 +341,7 @@ impl PushConsumerBuilder {
             pops: PopTable::default(),
             line: ReadyLine::default(),
             stats: StatsTable::default(),
-            ids: ids(instance.world()),
+            ids: unique_ids(instance.world()),
             tracer,
             tasks: instance.tasks().child(&format!("push {group}")),
             paused: watch::Sender::new(false),
@@ -364,13 +362,6 @@ impl PushConsumerBuilder {
             }
         }
     }
-}
-
-/// Names that nobody else gives.
-fn ids(world: &World) -> UniqueIds {
-    let ip = world.net.local_ips().first().copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
-    let maker = u32::try_from(world.entropy.below(u64::from(u32::MAX))).unwrap_or(0);
-    UniqueIds::new(ip, std::process::id(), maker, world.clock.utc_offset_ms())
 }
 
 /// The subscriptions, with the group's retry topic when failures come back.

@@ -44,10 +44,7 @@ pub(crate) async fn send_back(
 pub(crate) async fn send_retry(engine: &Engine, message: &MessageView) -> Result<(), ClientError> {
     let topic = name::retry_topic(&engine.group);
     let route = engine.instance.publish_queues(&topic, None).await?;
-    let count = u64::try_from(route.queues.len()).unwrap_or(0);
-    let index = engine.instance.world().entropy.below(count);
-    let queue = usize::try_from(index).ok().and_then(|index| route.queues.get(index));
-    let queue = queue.ok_or_else(|| ClientError::NoRoute { topic: topic.as_str().into() })?;
+    let queue = route.any(engine.instance.world().entropy.as_ref())?;
     let copy = copy(&wrapped(engine, message), engine.attempts_max());
     let mut call = SendCall::new(name::CLIENT_INNER_PRODUCER, queue, &copy, engine.wall());
     call.sys_flag = message.sys_flag & (sys_flag::COMPRESSED | sys_flag::COMPRESSION_MASK);

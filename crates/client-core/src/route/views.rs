@@ -6,6 +6,9 @@ use rmq_message::{CompactString, MessageQueue};
 use rmq_remoting::invoker::Endpoint;
 use rmq_remoting::protocol::route::{BrokerAddresses, BrokerQueues, MASTER_ID, TopicRoute};
 use rmq_remoting::protocol::topic::perm;
+use rmq_runtime::Entropy;
+
+use crate::ClientError;
 
 /// Most queues of one broker that a route may speak of; more would only be memory.
 const QUEUES_MAX: i32 = 65_536;
@@ -21,6 +24,18 @@ pub struct PublishRoute {
     /// Whether the order of queues is fixed by the topic's settings.
     #[doc(alias = "orderTopic")]
     pub ordered: bool,
+}
+
+impl PublishRoute {
+    /// One of the queues, by chance.
+    ///
+    /// # Errors
+    /// [`ClientError::NoRoute`]: there is none.
+    pub fn any(&self, entropy: &dyn Entropy) -> Result<&MessageQueue, ClientError> {
+        let index = entropy.below(u64::try_from(self.queues.len()).unwrap_or(0));
+        let queue = usize::try_from(index).ok().and_then(|index| self.queues.get(index));
+        queue.ok_or_else(|| ClientError::NoRoute { topic: self.topic.clone() })
+    }
 }
 
 fn numbered<'a>(
