@@ -16,7 +16,7 @@ use bed::{Bed, message, queues};
 use rmq_message::record::{self, NewRecord};
 use rmq_message::{PhysicalOffset, QueueOffset, Timestamp, record::Placement};
 use rmq_runtime::{DiskFile, OpenMode, World};
-use rmq_store::{Chore, FlushDiskType, MessageStore};
+use rmq_store::{Chore, FlushDiskType, MessageStore, QueueKey};
 use turns::{Work, compare, is_asked};
 
 /// Messages that are settled together.
@@ -29,51 +29,73 @@ fn main() {
     sync_commit();
 }
 
+/// One queue and thousands take turns: what a message costs should not depend on it.
 fn append() {
+    if !is_asked("append, ") {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
-    for count in [1, 10_000] {
-        let name = format!("append to {count} queues, ");
-        if !is_asked(&name) {
-            continue;
-        }
-        let home = dir.path().join(count.to_string());
-        let (bed, queues) = (Bed::open(&home, FlushDiskType::Async), queues(count));
+    let mut one = Appender::new(&dir.path().join("one"), 1);
+    let mut many = Appender::new(&dir.path().join("many"), 10_000);
+    for (len, groups) in [(128, 2000), (1024, 1000), (64 << 10, 16)] {
+        let body = vec![7; len];
+        let mut raw = Raw::new(&dir.path().join("raw"), &body);
+        let items = groups * GROUP as u64;
+        let work =
+            Work { name: &format!("append, {len} B"), items, bytes: items * raw.record_len() };
+        let mut by_hand = || {
+            let started = Instant::now();
+            for _ in 0..groups {
+                raw.group(GROUP);
+            }
+            started.elapsed()
+        };
+        compare(
+            &work,
+            &mut [
+                ("to 1 queue", &mut || one.groups(groups, &body)),
+                ("to 10000 queues", &mut || many.groups(groups, &body)),
+                ("by hand", &mut by_hand),
+            ],
+        );
+    }
+}
+
+/// A store, and queues of it that get messages by turns.
+struct Appender {
+    bed: Bed,
+    queues: Vec<QueueKey>,
+    next: usize,
+}
+
+impl Appender {
+    fn new(dir: &Path, count: i32) -> Self {
+        let (bed, queues) = (Bed::open(dir, FlushDiskType::Async), queues(count));
         // Files of queues are made once in a queue's life, and not measured.
         for queue in &queues {
             bed.store.append(queue, &[message(b"first")]).unwrap();
         }
         bed.store.settle().unwrap();
         bed.store.work(Chore::Save).unwrap();
-        for (len, groups) in [(128, 2000), (1024, 1000), (64 << 10, 16)] {
-            let (body, mut next) = (vec![7; len], queues.iter().cycle());
-            let mut raw = Raw::new(&dir.path().join("raw"), &body);
-            let items = groups * GROUP as u64;
-            let work =
-                Work { name: &format!("{name}{len} B"), items, bytes: items * raw.record_len() };
-            let mut store = || {
-                let started = Instant::now();
-                for _ in 0..groups {
-                    for queue in next.by_ref().take(GROUP) {
-                        black_box(bed.store.append(queue, &[message(&body)]).unwrap());
-                    }
-                    bed.store.settle().unwrap();
-                }
-                let took = started.elapsed();
-                // The key index follows beside; it is not to disturb the others' turns.
-                let end = bed.store.append(&queues[0], &[message(b"last")]).unwrap().end;
-                bed.store.settle().unwrap();
-                bed.runtime.block_on(bed.store.indexed().reached(end.0)).unwrap();
-                took
-            };
-            let mut by_hand = || {
-                let started = Instant::now();
-                for _ in 0..groups {
-                    raw.group(GROUP);
-                }
-                started.elapsed()
-            };
-            compare(&work, &mut [("store", &mut store), ("by hand", &mut by_hand)]);
+        Self { bed, queues, next: 0 }
+    }
+
+    fn groups(&mut self, groups: u64, body: &[u8]) -> Duration {
+        let Self { bed, queues, next } = self;
+        let started = Instant::now();
+        for _ in 0..groups {
+            for _ in 0..GROUP {
+                black_box(bed.store.append(&queues[*next], &[message(body)]).unwrap());
+                *next = (*next + 1) % queues.len();
+            }
+            bed.store.settle().unwrap();
         }
+        let took = started.elapsed();
+        // The key index follows beside; it is not to disturb the others' turns.
+        let end = bed.store.append(&queues[0], &[message(b"last")]).unwrap().end;
+        bed.store.settle().unwrap();
+        bed.runtime.block_on(bed.store.indexed().reached(end.0)).unwrap();
+        took
     }
 }
 

@@ -10,6 +10,7 @@ mod files;
 mod queue;
 mod search;
 mod table;
+mod tail;
 mod unit;
 
 pub(crate) use extension_files::ExtensionContext;

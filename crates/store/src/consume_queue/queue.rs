@@ -9,6 +9,7 @@ use rmq_message::{QueueOffset, name, record};
 use rmq_runtime::system::prefetch;
 
 use super::files::{FileContext, QueueFiles};
+use super::tail::Tail;
 use super::unit::{UNIT_LEN, Unit};
 use crate::api::QueueKey;
 
@@ -29,9 +30,7 @@ pub(crate) struct QueueState {
     pub(crate) end: u64,
     /// First byte of the log after the last entry's record.
     pub(crate) log_end: u64,
-    /// Entries from number `tail_from` to `end`.
-    tail: Vec<u8>,
-    tail_from: u64,
+    tail: Tail,
     /// Entries below are in files.
     written: u64,
     /// Where the list of queues touched since the last write has this one: list and place.
@@ -39,37 +38,16 @@ pub(crate) struct QueueState {
 }
 
 impl QueueState {
-    /// Asks for the place of the next entry, which comes while its record is encoded.
+    /// Asks for the place of the next entry.
     pub(crate) fn approach(&self) {
-        prefetch(self.tail.as_ptr().wrapping_add(self.tail.len()), UNIT_LEN);
+        self.tail.approach();
     }
 
     /// Adds the next entry.
     pub(crate) fn push(&mut self, unit: Unit) {
-        if self.tail.is_empty() {
-            self.tail_from = self.end;
-        }
-        self.tail.extend_from_slice(&unit.encode());
+        self.tail.push(self.end, unit);
         self.end += 1;
         self.log_end = unit.end();
-    }
-
-    fn bytes(&self, from: u64, to: u64) -> &[u8] {
-        let place = |number: u64| {
-            usize::try_from(number.saturating_sub(self.tail_from))
-                .map_or(usize::MAX, |n| n * UNIT_LEN)
-        };
-        self.tail.get(place(from)..place(to)).unwrap_or_default()
-    }
-
-    fn keep_from(&mut self, number: u64) {
-        let surplus = number.saturating_sub(self.tail_from);
-        if let Ok(surplus) = usize::try_from(surplus)
-            && surplus > 0
-        {
-            self.tail.drain(..(surplus * UNIT_LEN).min(self.tail.len()));
-            self.tail_from = number;
-        }
     }
 }
 
@@ -90,6 +68,7 @@ pub(crate) enum Applied {
 /// cache line is fetched anew.
 #[repr(C)]
 pub(crate) struct Queue {
+    pub(crate) key: QueueKey,
     state: Mutex<QueueState>,
     visible: AtomicU64,
     /// Entries below are in files; a copy for looking without the lock.
@@ -101,7 +80,6 @@ pub(crate) struct Queue {
     min: AtomicU64,
     /// Entries below were in files at the last sync.
     synced: AtomicU64,
-    pub(crate) key: QueueKey,
     pub(crate) files: Mutex<QueueFiles>,
 }
 
@@ -198,14 +176,7 @@ impl Queue {
     /// Takes over what the files hold.
     pub(crate) fn restore(&self, end: u64, log_end: u64) {
         let mut state = self.state.lock();
-        *state = QueueState {
-            end,
-            log_end,
-            tail: Vec::new(),
-            tail_from: end,
-            written: end,
-            touched: (0, 0),
-        };
+        *state = QueueState { end, log_end, tail: Tail::at(end), written: end, touched: (0, 0) };
         self.written.store(end, Ordering::Relaxed);
         self.synced.store(end, Ordering::Release);
         self.visible.store(end, Ordering::Release);
@@ -232,7 +203,6 @@ impl Queue {
         }
         if state.end == 0 {
             state.end = number;
-            state.tail_from = number;
             state.written = number;
             self.written.store(number, Ordering::Relaxed);
         }
@@ -257,7 +227,7 @@ impl Queue {
         from: u64,
         count: usize,
     ) -> io::Result<bool> {
-        if from >= self.state.lock().tail_from {
+        if from >= self.state.lock().tail.from() {
             return Ok(true);
         }
         let position = from.saturating_mul(UNIT_LEN as u64);
@@ -276,8 +246,8 @@ impl Queue {
         let len = usize::try_from(to.saturating_sub(from)).unwrap_or(0) * UNIT_LEN;
         let Some(into) = into.get_mut(..len).filter(|into| !into.is_empty()) else { return Ok(0) };
         let in_files = {
-            let state = self.state.lock();
-            let bytes = if from >= state.tail_from { state.bytes(from, to) } else { &[] };
+            let mut state = self.state.lock();
+            let bytes = state.tail.bytes(from, to);
             if bytes.len() == len {
                 into.copy_from_slice(bytes);
                 return Ok(len);
@@ -308,11 +278,11 @@ impl Queue {
         while !files.gone {
             // Copied out, so that a slow disk does not hold the lock that appends need.
             let (from, len) = {
-                let state = self.state.lock();
+                let mut state = self.state.lock();
                 let from = state.written;
                 let file_end = (from / per_file + 1) * per_file;
                 let to = self.visible().min(from + STRETCH as u64).min(file_end);
-                let bytes = state.bytes(from, to);
+                let bytes = state.tail.bytes(from, to);
                 chunk.get_mut(..bytes.len()).unwrap_or_default().copy_from_slice(bytes);
                 (from, bytes.len())
             };
@@ -322,7 +292,7 @@ impl Queue {
             state.written = from + (len / UNIT_LEN) as u64;
             self.written.store(state.written, Ordering::Release);
             let keep = state.written.saturating_sub(KEPT);
-            state.keep_from(keep);
+            state.tail.keep_from(keep);
         }
         Ok(())
     }
@@ -331,9 +301,7 @@ impl Queue {
     pub(crate) fn rest(&self) {
         let mut state = self.state.lock();
         if state.written == state.end {
-            let end = state.end;
-            state.tail = Vec::new();
-            state.tail_from = end;
+            state.tail = Tail::at(state.end);
         }
     }
 

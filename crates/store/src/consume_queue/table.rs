@@ -1,12 +1,13 @@
 //! All consume queues of a store: found by key, written and synced by turns, forgotten by topic.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use foldhash::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rmq_message::{CompactString, name};
 use rmq_runtime::{Disk, Volume, canary};
@@ -29,9 +30,33 @@ struct Turns {
     unsynced: Vec<Arc<Queue>>,
 }
 
+/// A queue that is found by the key it holds: what a table of thousands keeps for each is a pointer,
+/// and stays near.
+struct ByKey(Arc<Queue>);
+
+impl Borrow<QueueKey> for ByKey {
+    fn borrow(&self) -> &QueueKey {
+        &self.0.key
+    }
+}
+
+impl Hash for ByKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.key.hash(state);
+    }
+}
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for ByKey {}
+
 pub(crate) struct QueueTable {
     pub(crate) context: FileContext,
-    by_key: RwLock<HashMap<QueueKey, Arc<Queue>>>,
+    queues: RwLock<foldhash::HashSet<ByKey>>,
     turns: Mutex<Turns>,
     /// One turn of writing or removing at a time.
     turn: Mutex<()>,
@@ -63,7 +88,7 @@ impl QueueTable {
                 extension,
                 open: Mutex::new(VecDeque::new()),
             },
-            by_key: RwLock::default(),
+            queues: RwLock::default(),
             turns: Mutex::default(),
             turn: Mutex::default(),
             fitted: AtomicU64::new(0),
@@ -74,7 +99,7 @@ impl QueueTable {
     }
 
     pub(crate) fn get(&self, key: &QueueKey) -> Option<Arc<Queue>> {
-        self.by_key.read().get(key).cloned()
+        self.queues.read().get(key).map(|found| Arc::clone(&found.0))
     }
 
     /// Does something with a queue, made when it is new, that is not [forgotten](Self::forget)
@@ -85,7 +110,7 @@ impl QueueTable {
         act: impl FnOnce(&Arc<Queue>) -> T,
     ) -> Result<T, AppendError> {
         loop {
-            if let Some(queue) = self.by_key.read().get(key) {
+            if let Some(ByKey(queue)) = self.queues.read().get(key) {
                 return Ok(act(queue));
             }
             self.open(key)?;
@@ -94,15 +119,19 @@ impl QueueTable {
 
     /// The queue, made when it is new. Only in RAM: files appear with the first entries.
     pub(crate) fn open(&self, key: &QueueKey) -> Result<Arc<Queue>, AppendError> {
-        if let Some(queue) = self.by_key.read().get(key) {
-            return Ok(Arc::clone(queue));
+        if let Some(queue) = self.get(key) {
+            return Ok(queue);
         }
         if let Some(problem) = self.problem(key) {
             return Err(AppendError::Queue { queue: key.clone(), problem });
         }
-        let mut by_key = self.by_key.write();
-        let queue = by_key.entry(key.clone()).or_insert_with(|| Arc::new(Queue::new(key.clone())));
-        Ok(Arc::clone(queue))
+        let mut queues = self.queues.write();
+        if let Some(ByKey(queue)) = queues.get(key) {
+            return Ok(Arc::clone(queue));
+        }
+        let queue = Arc::new(Queue::new(key.clone()));
+        queues.insert(ByKey(Arc::clone(&queue)));
+        Ok(queue)
     }
 
     /// Why there can be no such queue: names become directories.
@@ -130,11 +159,11 @@ impl QueueTable {
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
-        self.by_key.read().values().cloned().collect()
+        self.queues.read().iter().map(|ByKey(queue)| Arc::clone(queue)).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.by_key.read().len()
+        self.queues.read().len()
     }
 
     /// Puts queues, whose entries are visible, on the list of those to be written.
@@ -272,11 +301,14 @@ impl QueueTable {
 
     /// Takes the queues of a topic out of the table; their files go with [`Self::remove_files`].
     pub(crate) fn forget(&self, topic: &str) -> Vec<Arc<Queue>> {
-        let mut by_key = self.by_key.write();
-        let forgotten: Vec<_> =
-            by_key.values().filter(|queue| queue.key.topic == topic).cloned().collect();
-        by_key.retain(|key, _| key.topic != topic);
-        drop(by_key);
+        let mut forgotten = Vec::new();
+        self.queues.write().retain(|ByKey(queue)| {
+            let stays = queue.key.topic != topic;
+            if !stays {
+                forgotten.push(Arc::clone(queue));
+            }
+            stays
+        });
         for queue in &forgotten {
             queue.files.lock().gone = true;
         }
@@ -330,7 +362,7 @@ impl QueueTable {
 
     /// Forgets what was [found](Self::load).
     pub(crate) fn clear(&self) {
-        self.by_key.write().clear();
+        self.queues.write().clear();
     }
 
     /// Finds all queues on disk; of those that are vouched for up to an end, only what follows is
@@ -365,7 +397,7 @@ impl QueueTable {
                 if scan.gap {
                     gaps.push(Arc::clone(&queue));
                 }
-                self.by_key.write().insert(key, queue);
+                self.queues.write().insert(ByKey(queue));
             }
         }
         Ok(gaps)
