@@ -43,13 +43,15 @@ async fn an_idle_consumer_asks_seldom_and_gets_messages_at_once() -> Result<()> 
         client.send(TOPIC, format!("{number}")).await?;
         inbox.wait_for(number + 2).await?;
         let last = inbox.all().pop().context("nothing came")?;
-        latencies.push(last.at.since(sent));
+        let latency = last.at.since(sent);
+        ensure!(latency < Duration::from_secs(2), "message {number} took {latency:?}");
+        latencies.push(latency);
     }
     latencies.sort_unstable();
-    let (median, worst) = (latencies[latencies.len() / 2], latencies[latencies.len() - 1]);
-    println!("from send to listener: median {median:?}, worst {worst:?}");
-    ensure!(median < Duration::from_millis(100), "median {median:?}");
-    ensure!(worst < Duration::from_secs(2), "worst {worst:?}");
+    // Two queues take turns: if one of them were late, half of the messages would be.
+    let [median, most, worst] = [2, 3, 4].map(|part| latencies[(latencies.len() - 1) * part / 4]);
+    println!("from send to listener: median {median:?}, three of four {most:?}, worst {worst:?}");
+    ensure!(most < Duration::from_millis(100), "three of four {most:?}");
     consumer.shutdown(GRACE).await;
     client.shutdown().await;
     cluster.stop().await

@@ -15,7 +15,8 @@ const GRACE: Duration = Duration::from_secs(5);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_message_comes_again_and_then_lies_among_the_dead_letters() -> Result<()> {
     const MAX: i32 = 2;
-    let cluster = Cluster::builder().set("messageDelayLevel", "1s 1s 1s 1s 1s 1s").start().await?;
+    // The first retry waits as long as level 3 says, the second as level 4.
+    let cluster = Cluster::builder().set("messageDelayLevel", "1h 1h 1s 1s 1h 1h").start().await?;
     cluster.create_topic(TOPIC, 2).await?;
     let (client, inbox) = (Client::connect(&cluster.namesrv()).await?, Inbox::new());
     let listener = inbox.answering("one", |delivery| {

@@ -1,8 +1,9 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use rmq_runtime::system::SystemClock;
-use rmq_runtime::{OnFailure, Tasks};
+use rmq_runtime::{BoxFuture, OnFailure, Tasks};
+use tokio::sync::watch;
 
 use super::*;
 
@@ -105,4 +106,51 @@ async fn time_ends_a_hold_exactly_and_closing_ends_all() {
     let mut late = hold(&service, &queue, 5, begun + Duration::from_secs(60));
     assert_eq!(late.wake().await, Wake::Closing);
     assert_eq!(service.held(), 3);
+}
+
+/// A clock that stands until it is moved.
+struct HandClock(watch::Sender<Monotonic>);
+
+impl Clock for HandClock {
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+    fn monotonic(&self) -> Monotonic {
+        *self.0.borrow()
+    }
+    fn sleep_until(&self, at: Monotonic) -> BoxFuture<'static, ()> {
+        let mut moved = self.0.subscribe();
+        Box::pin(async move {
+            let _clock_is_gone = moved.wait_for(|now| *now >= at).await;
+        })
+    }
+    fn utc_offset_ms(&self) -> i64 {
+        0
+    }
+}
+
+#[test]
+fn every_five_seconds_all_look_whatever_arrivals_say() {
+    let clock = Arc::new(HandClock(watch::Sender::new(at(0))));
+    let (service, tasks) = (Arc::new(HoldService::default()), Tasks::new("test"));
+    let run = Arc::clone(&service).run(Arc::clone(&clock) as _, tasks.stop_token());
+    let mut run = Box::pin(run);
+    let mut wait_until = |millis| {
+        clock.0.send_replace(at(millis));
+        assert!(run.as_mut().now_or_never().is_none(), "it watches on");
+    };
+    wait_until(0);
+    let queue = QueueKey::new("T", 0);
+    let mut held = hold(&service, &queue, 5, at(12_000));
+    for (millis, woken) in [
+        (4_999, None),
+        (5_000, Some(Wake::Arrived)),
+        (9_999, None),
+        (10_000, Some(Wake::Arrived)),
+        (11_999, None),
+        (12_000, Some(Wake::TimedOut)),
+    ] {
+        wait_until(millis);
+        assert_eq!(held.wake().now_or_never(), woken, "{millis}");
+    }
 }

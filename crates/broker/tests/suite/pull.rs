@@ -1,9 +1,11 @@
 //! Pulls, held pulls, progress.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use rmq_broker::Broker;
 use rmq_message::subscription::Subscription;
 use rmq_message::{Timestamp, sys_flag};
 use rmq_remoting::protocol::heartbeat::ConsumeType;
@@ -14,7 +16,9 @@ use rmq_remoting::protocol::offset::{
 };
 use rmq_remoting::protocol::pull::{PullMessage, PullResponse};
 use rmq_remoting::protocol::topic::DeleteTopic;
-use rmq_remoting::{Invoker, TypedRequest, response_code};
+use rmq_remoting::{
+    Invoker, LocalInvoker, Peer, Processor, RemotingCommand, Reply, TypedRequest, response_code,
+};
 
 use crate::fixture::{Fixture, WAIT, ask, bodies, config, header, payload, pull};
 
@@ -56,15 +60,45 @@ async fn a_held_pull_is_answered_by_the_message_it_waits_for() {
     fixture.stop().await;
 }
 
+/// A broker that stores a message after each look at a queue, before the pull is held.
+struct Between {
+    broker: Arc<Broker>,
+    sender: Arc<LocalInvoker>,
+}
+
+impl Processor for Between {
+    fn process(&self, peer: &Arc<Peer>, request: RemotingCommand) -> Reply {
+        let Reply::Later(held) = self.broker.process(peer, request) else { panic!("not held") };
+        let sender = Arc::clone(&self.sender);
+        Reply::Later(Box::pin(async move {
+            ask(&*sender, header("Orders", "").to_command("new".into())).await;
+            held.now_or_never().expect("it looks once more before it waits")
+        }))
+    }
+}
+
+#[tokio::test]
+async fn what_comes_between_a_look_and_its_hold_is_found_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::start(config(dir.path()));
+    fixture.send("Orders", "old", "").await;
+    let sender = Arc::new(fixture.connect());
+    let between = Between { broker: Arc::clone(&fixture.broker), sender };
+    let invoker = LocalInvoker::new(Arc::new(between), Arc::clone(&fixture.world.clock));
+    assert_eq!(bodies(&ask(&invoker, held("Orders", 0, 1).to_command()).await), ["new"]);
+    drop(invoker);
+    fixture.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_arrival_falls_between_a_look_and_its_hold() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = std::sync::Arc::new(Fixture::start(config(dir.path())));
+    let fixture = Arc::new(Fixture::start(config(dir.path())));
     fixture.send("Orders", "first", "").await;
     let other = fixture.connect();
     let tasks = fixture.tasks.child("sender");
     for round in 0..200 {
-        let sender = std::sync::Arc::clone(&fixture);
+        let sender = Arc::clone(&fixture);
         tasks.spawn("send", rmq_runtime::OnFailure::Unhealthy, async move {
             sender.send("Orders", "x", "").await;
         });
@@ -77,7 +111,7 @@ async fn no_arrival_falls_between_a_look_and_its_hold() {
     }
     tasks.stop(&*fixture.world.clock, WAIT).await;
     drop(other);
-    std::sync::Arc::into_inner(fixture).unwrap().stop().await;
+    Arc::into_inner(fixture).unwrap().stop().await;
 }
 
 #[tokio::test]
@@ -119,6 +153,11 @@ async fn a_hold_ends_when_its_time_is_over() {
     let took = fixture.world.clock.monotonic().since(begun);
     assert_eq!((ended.code, ended.remark()), (19, "OFFSET_OVERFLOW_ONE"));
     assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(3), "{took:?}");
+    // Who does not ask for it is not held at all, whatever time is named.
+    let flags = wants.sys_flag & !sys_flag::pull::SUSPEND;
+    let wants = PullMessage { sys_flag: flags, suspend_timeout_millis: 15_000, ..wants };
+    let ended = fixture.ask(wants.to_command()).now_or_never().unwrap();
+    assert_eq!((ended.code, ended.remark()), (19, "OFFSET_OVERFLOW_ONE"));
     fixture.stop().await;
 }
 
@@ -173,6 +212,16 @@ async fn progress_rides_on_pulls_and_is_kept_over_a_restart() {
     let stale = PullMessage { commit_offset: 1, ..commits };
     fixture.ask(stale.to_command()).await;
     assert_eq!(fixture.call(&query("Orders")).await.offset, 2);
+    // Also when the pull itself finds nothing and waits.
+    let waits = PullMessage {
+        queue_offset: 5,
+        sys_flag: commits.sys_flag | sys_flag::pull::SUSPEND,
+        suspend_timeout_millis: 50,
+        commit_offset: 3,
+        ..commits
+    };
+    assert_eq!(fixture.ask(waits.to_command()).await.code, response_code::PULL_NOT_FOUND);
+    assert_eq!(fixture.call(&query("Orders")).await.offset, 3);
     fixture.call(&update(4)).await;
     fixture.stop().await;
 
