@@ -12,5 +12,7 @@ mod assignment;
 mod failures;
 #[path = "consumer/progress.rs"]
 mod progress;
+#[path = "consumer/pulling.rs"]
+mod pulling;
 #[path = "consumer/start.rs"]
 mod start;

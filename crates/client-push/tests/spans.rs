@@ -8,6 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rmq_client_push::{ConsumeContext, ConsumeFrom, MessageView, Messages, PushSettings};
 use rmq_message::{Properties, property};
+use rmq_remoting::command::Response;
+use rmq_remoting::{request_code, response_code};
 use tokio::sync::mpsc;
 use tracing::Level;
 use tracing::subscriber::DefaultGuard;
@@ -48,6 +50,27 @@ impl Said {
 
 fn named(id: &str) -> Properties {
     [(property::UNIQ_KEY, id)].into_iter().collect()
+}
+
+/// M135.
+#[tokio::test(start_paused = true)]
+async fn a_pull_that_fails_is_told_but_for_the_retry_topic() {
+    let (said, _guard) = Said::listen(Level::INFO);
+    let script = Script::new(1);
+    script.answer(|request, _| {
+        let refuse = request.code == request_code::PULL_MESSAGE;
+        refuse.then(|| Response::error(response_code::NO_PERMISSION, "on purpose").into())
+    });
+    let listener = |_: MessageView, _: ConsumeContext| std::future::ready(());
+    let consumer = script.consumer().each(listener).start().await.unwrap();
+    script.asked(request_code::PULL_MESSAGE, 2).await;
+    consumer.shutdown(Duration::from_secs(1)).await;
+    let said = said.text();
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("pull failed")).collect();
+    let is_told = |line: &&str| {
+        line.contains("WARN") && line.contains("queue=T/broker-a/0") && line.contains("on purpose")
+    };
+    assert!(!lines.is_empty() && lines.iter().all(is_told), "{said}");
 }
 
 /// M202: what is said while a message is consumed names the message.

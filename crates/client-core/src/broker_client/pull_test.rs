@@ -102,7 +102,8 @@ async fn messages_are_checked_by_their_tag_text_and_completed() {
         record(11, "TagB", b"x", 0),
         record(12, "", b"x", 0),
     ];
-    let outcome = pulled(found(0, "13", &records)).await.unwrap();
+    let answer = found(0, "13", &records).with_field("offsetDelta", "-4");
+    let outcome = pulled(answer).await.unwrap();
     assert_eq!((outcome.status, outcome.next), (PullStatus::Found, QueueOffset(13)));
     assert_eq!((outcome.min, outcome.max), (QueueOffset(3), QueueOffset(99)));
     assert_eq!((outcome.broker_id, outcome.filtered), (1, 2));
@@ -110,6 +111,7 @@ async fn messages_are_checked_by_their_tag_text_and_completed() {
     assert_eq!(&message.body[..], b"packed");
     assert_eq!(message.id(), "ID10");
     assert_eq!((message.broker_name.as_str(), message.queue_id), ("broker-a", 1));
+    assert_eq!(message.queue_offset, QueueOffset(6));
     assert_eq!(message.properties.get("MIN_OFFSET"), Some("3"));
     assert_eq!(message.properties.get("MAX_OFFSET"), Some("99"));
 }
@@ -218,6 +220,7 @@ async fn sql_needs_a_broker_that_is_known_to_filter_by_it() {
     );
     brokers.learn_version(&A0.parse().unwrap(), 513);
     brokers.pull(&call).await.unwrap();
+    assert_eq!(stage.cluster.last(PULL).unwrap().field("expressionType"), Some("SQL92"));
 }
 
 #[tokio::test]

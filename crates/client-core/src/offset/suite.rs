@@ -74,7 +74,15 @@ async fn suite<S: OffsetStore>(again: impl Fn() -> S) {
 async fn progress_is_kept_by_brokers() {
     let stage = Stage::new(|_| {});
     suite(|| RemoteOffsets::new(&stage.instance, "g")).await;
-    let request = stage.cluster.last(request_code::UPDATE_CONSUMER_OFFSET).unwrap();
+    let code = request_code::UPDATE_CONSUMER_OFFSET;
+    let request = stage.cluster.last(code).unwrap();
+    let told: Vec<_> = {
+        let calls = stage.cluster.calls.lock();
+        let commits = calls.iter().filter(|call| call.request.code == code);
+        commits.map(|call| call.request.is_oneway()).collect()
+    };
+    // Those of all queues go out one-way; that of one queue is waited for.
+    assert_eq!(told, [true, true, true, false, false]);
     let fields: Vec<_> = request.fields.iter().collect();
     assert_eq!(
         fields,
@@ -189,4 +197,12 @@ async fn what_could_not_be_written_comes_back_with_its_queue_unless_the_store_wa
         }
         assert_eq!(progress.memory(&queue(1)), resumed);
     }
+}
+
+#[tokio::test]
+async fn the_file_lies_where_the_java_client_has_it() {
+    let stage = Stage::new(|_| {});
+    let file = LocalFileOffsets::new(&stage.instance, "g");
+    let below_home = ".rocketmq_offsets/10.0.0.7@test/g/offsets.json";
+    assert!(file.path().ends_with(below_home), "{}", file.path().display());
 }

@@ -336,36 +336,42 @@ async fn a_listener_for_single_messages_fails_only_from_the_first_failure_on() {
 
 #[tokio::test(start_paused = true)]
 async fn the_replica_that_a_broker_names_is_asked_next_and_takes_no_commit() {
+    const MASTER: &str = "127.0.0.1:10911";
+    const REPLICA: &str = "127.0.0.1:10921";
     let script = Script::new(1);
-    (0..2).for_each(|n| script.store("T", 0, "", &n.to_string()));
-    script.answer(|request, state| match request.code {
+    (0..3).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    script.with(|state| state.committed.insert(("T".into(), 0), 1));
+    let mut refused = false;
+    script.answer(move |request, state| match request.code {
         code::GET_ROUTEINFO_BY_TOPIC => {
             let asked: GetRoute = request.payload().unwrap();
             let mut route = crate::script::route(&asked.topic, state)?;
-            route.broker_datas[0].broker_addrs.insert(1, "127.0.0.1:10921".into());
+            route.broker_datas[0].broker_addrs.insert(1, REPLICA.into());
             Some(Response::of(&route).into())
         }
-        // The master has something at 0 and 1, and says that the replica should be asked.
+        // Each message comes with the word that the replica should be asked; it fails at the end.
         code::PULL_MESSAGE if request.field("topic") == Some("T") => {
             let from = request.field("queueOffset").unwrap().parse::<i64>().unwrap();
             let queue = &state.queues[&("T".to_owned(), 0)];
             let rest = queue.records.get(usize::try_from(from).unwrap()..)?;
-            let (record, _) = rest.first()?;
+            let Some((record, _)) = rest.first() else {
+                let again = std::mem::replace(&mut refused, true);
+                return (!again).then(|| Response::error(response_code::SYSTEM_ERROR, "no").into());
+            };
             let record = vec![record.clone()];
             Some(crate::script::suggesting(1, 0, queue, from + 1, record).into())
         }
         _ => None,
     });
     let (listener, mut seen) = telling();
-    let builder = script.consumer().consume_from(FIRST).consume_threads(1);
-    let consumer = builder.each(listener).start().await.unwrap();
-    for expected in ["0", "1"] {
+    let consumer = script.consumer().consume_threads(1).each(listener).start().await.unwrap();
+    for expected in ["1", "2"] {
         assert_eq!(next(&mut seen).await, expected);
     }
-    let pulls = script.asked(code::PULL_MESSAGE, 3).await;
-    script.committed(0, 2).await;
-    let flags: Vec<_> = pulls.iter().map(|pull| pull.number("sysFlag") & 1).collect();
-    assert!(flags[1..].iter().all(|commit| *commit == 0), "a replica keeps no progress: {flags:?}");
+    let pulls = script.asked(code::PULL_MESSAGE, 4).await;
+    let asked: Vec<_> = pulls.iter().map(|pull| (&*pull.to, pull.number("sysFlag") & 1)).collect();
+    // A replica keeps no progress; who does not know what happened there asks the master again.
+    assert_eq!(asked, [(MASTER, 1), (REPLICA, 0), (REPLICA, 0), (MASTER, 1)]);
     consumer.shutdown(GRACE).await;
 }
 

@@ -143,6 +143,7 @@ async fn a_revoked_queue_commits_before_it_is_released() {
     gate.add_permits(3);
     let commit = script.asked(code::UPDATE_CONSUMER_OFFSET, 1).await;
     assert_eq!((commit[0].number("queueId"), commit[0].number("commitOffset")), (1, 3));
+    assert!(!commit[0].oneway, "the broker has it before the queue is let go");
     consumer.shutdown(Duration::from_secs(1)).await;
 }
 
@@ -303,6 +304,8 @@ async fn operators_see_positions_queues_rates_and_tasks() {
         script.ask_client(describe.to_command()).await.payload().unwrap();
     let held = &snapshot.mq_table[&queue];
     assert_eq!((held.commit_offset, held.cached_msg_count, held.cached_msg_min_offset), (2, 1, 2));
+    let pulled = script.asked(code::PULL_MESSAGE, 1).await;
+    assert!(held.last_pull_timestamp >= 1_700_000_000_000 + millis(pulled[0].at));
     assert_eq!(snapshot.properties["pullBatchSize"], "32");
     assert_eq!(snapshot.properties["PROP_CONSUMEORDERLY"], "false");
     assert!(snapshot.status_table.contains_key("T"));
@@ -318,6 +321,10 @@ async fn operators_see_positions_queues_rates_and_tasks() {
         assert!(tasks.contains(name), "{tasks}");
     }
     consumer.shutdown(Duration::from_millis(1)).await;
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap()
 }
 
 /// Progress at the broker whose first reading panics.
@@ -546,10 +553,16 @@ async fn an_ordered_queue_stands_still_at_a_failure_and_goes_on_in_order() {
         });
     let from = ConsumeFrom::FirstOffset;
     let consumer = script.consumer().consume_from(from).orderly(listener).start().await.unwrap();
+    // After a failure the queue pauses for a second.
+    let mut before = None;
     for expected in [("0", 0), ("1", 0), ("1", 1), ("1", 2), ("2", 0), ("3", 0)] {
         let (_, body, times) = next(&mut seen).await;
         assert_eq!((body.as_str(), times), expected);
+        let paused = before.replace(script.now()).map(|before| (script.now() - before).as_secs());
+        assert!(paused.is_none_or(|seconds| seconds == u64::from(times > 0)), "{paused:?}");
     }
+    let tasks = consumer.running_info().await.jstack.unwrap();
+    assert!(tasks.contains("ConsumeMessageScheduledThread_g"), "{tasks}");
     script.committed(0, 4).await;
     assert!(script.with(|state| state.locks.len() == 2));
     consumer.shutdown(Duration::from_secs(1)).await;

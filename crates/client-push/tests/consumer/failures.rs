@@ -116,10 +116,13 @@ async fn a_message_that_cannot_be_sent_back_stays_and_is_consumed_again_here() {
     let from = ConsumeFrom::FirstOffset;
     let builder = script.consumer().consume_from(from).consume_threads(1);
     let consumer = builder.listener(listener).start().await.unwrap();
+    let mut before = None;
     for expected in [("0", 0), ("1", 0), ("2", 0), ("0", 1), ("0", 2), ("0", 3)] {
         assert!(script.with(|s| s.committed.get(&("T".into(), 0)).is_none_or(|at| *at == 0)));
         let (body, times) = next(&mut seen).await;
         assert_eq!((body.as_str(), times), expected);
+        let waited = before.replace(script.now()).map_or(0, |b| (script.now() - b).as_secs());
+        assert_eq!(waited, if times > 0 { 5 } else { 0 });
     }
     script.committed(0, 3).await;
     assert_eq!(consumer.shutdown(Duration::from_secs(1)).await.unconsumed, 0);
@@ -184,7 +187,8 @@ async fn a_message_that_its_listener_keeps_too_long_is_given_back_once() {
     };
     let consumer = script.consumer().settings(settings).listener(listener).start().await.unwrap();
     script.committed(0, 40).await;
-    assert!(script.now() < hours, "progress did not wait for the listener");
+    // The first look after a quarter of an hour finds a message that is a moment younger.
+    assert_eq!(script.now().as_secs(), 30 * 60, "progress did not wait for the listener");
     script.sleep(hours).await;
     assert!(waiting.lock().is_some(), "the listener has ended");
     let log = script.with(|state| state.log.clone());
@@ -192,4 +196,20 @@ async fn a_message_that_its_listener_keeps_too_long_is_given_back_once() {
     assert_eq!(backs.len(), 1, "its late failure is not sent back again");
     assert_eq!(backs[0].number("delayLevel"), 3);
     assert_eq!(consumer.shutdown(Duration::from_secs(1)).await.unconsumed, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_look_gives_sixteen_overdue_messages_of_a_queue_back() {
+    let script = Script::new(1);
+    (0..20).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    let listener = |_: Messages, _: ConsumeContext| std::future::pending::<ConsumeOutcome>();
+    let from = ConsumeFrom::FirstOffset;
+    let builder = script.consumer().consume_from(from).consume_threads(30);
+    let consumer = builder.listener(listener).start().await.unwrap();
+    script.committed(0, 20).await;
+    let log = script.with(|state| state.log.clone());
+    let backs = log.iter().filter(|seen| seen.code == code::CONSUMER_SEND_MSG_BACK);
+    let quarters: Vec<_> = backs.map(|back| back.at.as_secs() / (15 * 60)).collect();
+    assert_eq!(quarters, [[2; 16].as_slice(), &[3; 4]].concat());
+    consumer.shutdown(Duration::from_secs(1)).await;
 }

@@ -9,7 +9,7 @@ use rmq_remoting::processor::Reply;
 use rmq_remoting::{request_code as code, response_code};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::script::{Queue, RETRY, Script, next, pulled};
+use crate::script::{Queue, RETRY, Script, Seen, next, pulled};
 
 /// A listener whose first message waits for a permit; it tells the bodies that it has finished.
 fn gated() -> (
@@ -94,6 +94,67 @@ async fn filtered_messages_advance_progress() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn filtered_messages_do_not_carry_progress_past_one_that_is_held() {
+    let script = Script::new(1);
+    script.with(|state| state.committed.insert(("T".into(), 0), 2));
+    (0..2).for_each(|_| script.store("T", 0, "other", "x"));
+    script.store("T", 0, "mine", "0");
+    (0..100).for_each(|_| script.store("T", 0, "other", "x"));
+    let (listener, gate, _seen) = gated();
+    let builder = script.consumer().subscribe("T", "mine").listener(listener);
+    let consumer = builder.start().await.unwrap();
+    script.sleep(Duration::from_secs(40)).await;
+    assert_eq!(script.with(|state| state.committed[&("T".to_owned(), 0)]), 2);
+    gate.add_permits(1);
+    script.committed(0, 103).await;
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_rides_on_pulls_but_not_that_of_what_is_unfinished() {
+    let script = Script::new(1);
+    ["a", "b", "c", "0", "d", "e"].iter().for_each(|body| script.store("T", 0, "", body));
+    script.with(|state| state.committed.insert(("T".into(), 0), 3));
+    let (listener, gate, mut seen) = gated();
+    let consumer = script.consumer().listener(listener).start().await.unwrap();
+    assert_eq!([next(&mut seen).await, next(&mut seen).await], ["d", "e"]);
+    // The third goes out after the wait of the second.
+    let pulls = script.asked(code::PULL_MESSAGE, 3).await;
+    let said =
+        |pull: &Seen| ["queueOffset", "sysFlag", "commitOffset"].map(|name| pull.number(name));
+    assert_eq!(pulls.iter().map(said).collect::<Vec<_>>(), [[3, 3, 3], [6, 3, 3], [6, 3, 3]]);
+    gate.add_permits(1);
+    assert_eq!(next(&mut seen).await, "0");
+    let pulls = script.asked(code::PULL_MESSAGE, 4).await;
+    assert_eq!(said(&pulls[3]), [6, 3, 6]);
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_is_written_every_five_seconds_also_when_nothing_is_pulled() {
+    let script = Script::new(1);
+    (1..4).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    let (listener, _gate, mut seen) = gated();
+    let from = ConsumeFrom::FirstOffset;
+    let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
+    for _ in 1..4 {
+        next(&mut seen).await;
+    }
+    consumer.pause();
+    let commits = script.asked(code::UPDATE_CONSUMER_OFFSET, 3).await;
+    for commit in &commits {
+        assert_eq!((commit.number("commitOffset"), commit.oneway), (3, true));
+    }
+    let at = [0, 1, 2].map(|n| commits[n].at.as_secs());
+    assert_eq!(at, [10, 15, 20]);
+    consumer.shutdown(Duration::from_secs(1)).await;
+    let last = script
+        .with(|state| state.log.iter().rfind(|s| s.is(code::UPDATE_CONSUMER_OFFSET, "T")).cloned())
+        .unwrap();
+    assert!(!last.oneway, "the last one is waited for");
+}
+
+#[tokio::test(start_paused = true)]
 async fn tags_that_only_hash_alike_are_dropped_and_pass_for_consumed() {
     let script = Script::new(1);
     // "Aa" and "BB" have the same hash.
@@ -122,6 +183,9 @@ async fn a_position_beyond_the_end_is_corrected_to_the_end() {
     let (listener, _gate, mut seen) = gated();
     let consumer = script.consumer().listener(listener).start().await.unwrap();
     script.committed(0, 5).await;
+    let refused = &script.asked(code::PULL_MESSAGE, 1).await[0];
+    let written = &script.asked(code::UPDATE_CONSUMER_OFFSET, 1).await[0];
+    assert_eq!((written.number("commitOffset"), written.at), (5, refused.at), "at once");
     script.store("T", 0, "", "new");
     assert_eq!(next(&mut seen).await, "new");
     let pulls = script.asked(code::PULL_MESSAGE, 2).await;
@@ -209,17 +273,25 @@ async fn pulling_waits_while_enough_is_held_and_goes_on_when_it_is_done() {
 async fn a_busy_or_failing_broker_is_asked_again() {
     let script = Script::new(1);
     script.store("T", 0, "", "m");
-    let mut failures = vec![1, 215, 25, 24, 16];
+    // Each code with the wait after it; without a code there is no answer at all.
+    let failures =
+        [(Some(16), 1000), (Some(24), 1000), (Some(25), 1000), (Some(215), 20), (None, 31_000)];
+    let mut codes = failures.into_iter().map(|(code, _)| code);
     script.answer(move |request, _| {
         if request.code != code::PULL_MESSAGE || request.field("topic") == Some(RETRY) {
             return None;
         }
-        failures.pop().map(|failure| Response::error(failure, "no").into())
+        let refused = |code| Response::error(code, "no").into();
+        codes.next().map(|code| code.map_or(Reply::None, refused))
     });
     let (listener, _gate, mut seen) = gated();
     let from = ConsumeFrom::FirstOffset;
     let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
     assert_eq!(next(&mut seen).await, "m");
+    let pulls = script.asked(code::PULL_MESSAGE, failures.len() + 1).await;
+    for (pair, (code, wait)) in pulls.windows(2).zip(failures) {
+        assert_eq!((pair[1].at - pair[0].at).as_millis(), wait, "after {code:?}");
+    }
     consumer.shutdown(Duration::from_secs(1)).await;
 }
 

@@ -15,7 +15,7 @@ use rmq_message::{
     MessageQueue, PhysicalOffset, Properties, QueueOffset, Timestamp, java, property, sys_flag,
 };
 use rmq_remoting::command::{RemotingCommand, Response};
-use rmq_remoting::invoker::Invoker;
+use rmq_remoting::invoker::{Endpoint, InvokeError, Invoker};
 use rmq_remoting::local::LocalInvoker;
 use rmq_remoting::peer::Peer;
 use rmq_remoting::processor::{Processor, Reply};
@@ -67,6 +67,10 @@ pub(crate) async fn next<T>(from: &mut mpsc::Receiver<T>) -> T {
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    pub(crate) at: Duration,
+    /// The broker or name server that was meant.
+    pub(crate) to: String,
+    pub(crate) oneway: bool,
     pub(crate) code: i32,
     pub(crate) fields: BTreeMap<String, String>,
 }
@@ -156,7 +160,8 @@ impl Script {
         let config = ClientConfig { namesrv: vec!["names:1".into()], ..config };
         ClientInstance::start_over(world, config, keep, |world, _, door| {
             self.doors.lock().push(door);
-            Arc::new(LocalInvoker::new(Arc::clone(self) as _, Arc::clone(&world.clock)))
+            let clock = Arc::clone(&world.clock);
+            Arc::new(Addressed(LocalInvoker::new(Arc::clone(self) as _, clock)))
         })
         .unwrap()
     }
@@ -329,13 +334,44 @@ impl Script {
     }
 }
 
+/// Field of a request that says to whom it was sent: a processor sees itself only.
+const TO: &str = "to";
+
+struct Addressed(LocalInvoker);
+
+#[async_trait::async_trait]
+impl Invoker for Addressed {
+    async fn invoke(
+        &self,
+        to: &Endpoint,
+        request: RemotingCommand,
+        timeout: Duration,
+    ) -> Result<RemotingCommand, InvokeError> {
+        self.0.invoke(to, request.with_field(TO, to.as_str()), timeout).await
+    }
+    async fn oneway(
+        &self,
+        to: &Endpoint,
+        request: RemotingCommand,
+        timeout: Duration,
+    ) -> Result<(), InvokeError> {
+        self.0.oneway(to, request.with_field(TO, to.as_str()), timeout).await
+    }
+    fn disconnect(&self, to: &Endpoint) {
+        self.0.disconnect(to);
+    }
+}
+
 /// The script as a processor of requests.
 impl Processor for Script {
     fn process(&self, _peer: &Arc<Peer>, request: RemotingCommand) -> Reply {
         let reply = {
             let mut state = self.state.lock();
-            let fields = request.fields.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-            state.log.push(Seen { code: request.code, fields });
+            let fields = request.fields.iter().map(|(n, v)| (n.to_owned(), v.to_owned()));
+            let mut fields: BTreeMap<_, _> = fields.collect();
+            let to = fields.remove(TO).unwrap_or_default();
+            let (at, oneway, code) = (self.now(), request.is_oneway(), request.code);
+            state.log.push(Seen { at, to, oneway, code, fields });
             let answered = self.answer.lock().as_mut().and_then(|a| a(&request, &mut state));
             answered.unwrap_or_else(|| self.serve(&request, &mut state))
         };
@@ -432,7 +468,8 @@ impl Script {
         }
         let codes = subscription.code_set;
         let from = number("queueOffset");
-        if let Some(found) = found(&state.queues[&key], from, &codes) {
+        let max = number("maxMsgNums");
+        if let Some(found) = found(&state.queues[&key], from, max, &codes) {
             return found.into();
         }
         // Held until something is stored or the time is up.
@@ -442,7 +479,7 @@ impl Script {
         Reply::Later(Box::pin(async move {
             loop {
                 changed.borrow_and_update();
-                if let Some(found) = found(&state.lock().queues[&key], from, &codes) {
+                if let Some(found) = found(&state.lock().queues[&key], from, max, &codes) {
                     return found;
                 }
                 tokio::select! {
@@ -479,7 +516,7 @@ pub(crate) fn route(topic: &str, state: &State) -> Option<TopicRoute> {
 }
 
 /// The answer to a pull that need not wait.
-fn found(queue: &Queue, from: i64, codes: &BTreeSet<i32>) -> Option<Response> {
+fn found(queue: &Queue, from: i64, max: i64, codes: &BTreeSet<i32>) -> Option<Response> {
     if from < queue.base {
         return Some(pulled(response_code::PULL_OFFSET_MOVED, queue, queue.base, Vec::new()));
     }
@@ -490,8 +527,8 @@ fn found(queue: &Queue, from: i64, codes: &BTreeSet<i32>) -> Option<Response> {
         return None;
     }
     let skip = usize::try_from(from - queue.base).unwrap();
-    let rest = queue.records.iter().skip(skip).take(32);
-    let next = (from + 32).min(queue.end());
+    let rest = queue.records.iter().skip(skip).take(usize::try_from(max).unwrap());
+    let next = (from + max).min(queue.end());
     let wanted = |code: i64| codes.is_empty() || codes.iter().any(|c| i64::from(*c) == code);
     let records: Vec<_> = rest.filter(|(_, code)| wanted(*code)).map(|(r, _)| r.clone()).collect();
     let code = if records.is_empty() {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use rmq_client_push::{
     ClientConfig, ClientError, ConsumeContext, ConsumeFrom, ErrorKind, MessageModel, Messages,
-    PushConsumer, PushError,
+    PushConsumer, PushError, PushSettings,
 };
 use rmq_message::Properties;
 use rmq_remoting::command::Response;
 use rmq_remoting::{request_code as code, response_code};
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::script::{GROUP, RETRY, Script, next};
@@ -55,6 +56,38 @@ async fn wrong_settings_do_not_start_and_say_why() {
     assert_eq!(blank, "the specified topic is blank");
     let nowhere = PushConsumer::builder().group("g").listener(nothing);
     assert_eq!(refused(nowhere).await, "No name server address, please set it.");
+}
+
+#[test]
+fn what_nobody_has_set_is_as_in_the_original() {
+    let settings = serde_json::to_value(PushSettings::default()).unwrap();
+    for (name, expected) in [
+        ("messageModel", json!("CLUSTERING")),
+        ("consumeFromWhere", json!("CONSUME_FROM_LAST_OFFSET")),
+        ("consumeThreadMin", json!(20)),
+        ("consumeThreadMax", json!(20)),
+        ("consumeConcurrentlyMaxSpan", json!(2000)),
+        ("pullThresholdForQueue", json!(1000)),
+        ("pullThresholdForTopic", json!(-1)),
+        ("pullThresholdSizeForQueue", json!(100)),
+        ("pullThresholdSizeForTopic", json!(-1)),
+        ("pullInterval", json!(0)),
+        ("consumeMessageBatchMaxSize", json!(1)),
+        ("pullBatchSize", json!(32)),
+        ("pullBatchSizeInBytes", json!(262_144)),
+        ("postSubscriptionWhenPull", json!(false)),
+        ("unitMode", json!(false)),
+        ("maxReconsumeTimes", json!(-1)),
+        ("suspendCurrentQueueTimeMillis", json!(1000)),
+        ("consumeTimeout", json!(15)),
+        ("pullTimeDelayMillsWhenException", json!(1000)),
+        ("clientRebalance", json!(true)),
+        ("popInvisibleTime", json!(60_000)),
+        ("popBatchNums", json!(32)),
+        ("popThresholdForQueue", json!(96)),
+    ] {
+        assert_eq!(settings[name], expected, "{name}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
