@@ -220,19 +220,20 @@ pub(crate) fn find_record(
 fn is_torn(log: &SegmentedLog, end: u64, next: u64) -> io::Result<bool> {
     let Some(segment) = log.find(end) else { return Ok(false) };
     let mut bytes = rest_of(&segment, end)?;
-    let until = match usize::try_from(next - end) {
-        // The first bytes of its size are zero in any case: they may be what is left of a sector.
-        Ok(next) if next < bytes.len() => {
-            let to_sector = (end - segment.start + next as u64).next_multiple_of(SECTOR as u64);
-            let beyond = usize::try_from(to_sector + segment.start - end).unwrap_or(next);
-            let size = bytes.get(next..beyond).filter(|size| size.len() < size_of::<u32>());
-            if size.is_some_and(|size| size.iter().all(|byte| *byte == 0)) { beyond } else { next }
-        }
+    let next_or_blank = match usize::try_from(next - end) {
+        Ok(next) if next < bytes.len() => next,
         // Behind the blank that ends a file it has never been written.
         _ => (0..bytes.len())
             .find(|at| ends_file(bytes.get(*at..).unwrap_or_default(), || false))
             .unwrap_or(bytes.len()),
     };
+    // The first bytes of its size are zero in any case: they may be what is left of a sector.
+    let place = end - segment.start + next_or_blank as u64;
+    let to_sector = usize::try_from(place.next_multiple_of(SECTOR as u64) - place).unwrap_or(0);
+    let size = bytes.get(next_or_blank..next_or_blank + to_sector);
+    let size = size.filter(|size| size.len() < size_of::<u32>());
+    let is_zero = size.is_some_and(|size| size.iter().all(|byte| *byte == 0));
+    let until = next_or_blank + if is_zero { to_sector } else { 0 };
     bytes.truncate(until);
     let first = SECTOR - usize::try_from((end - segment.start) % SECTOR as u64).unwrap_or(0);
     let Some((head, rest)) = bytes.split_at_checked(first) else { return Ok(false) };
