@@ -300,6 +300,29 @@ mod tests {
     }
 
     #[test]
+    fn every_error_has_the_number_of_java_and_says_what_can_be_done() {
+        let refused = |code| ClientError::Refused {
+            address: "1.2.3.4:10911".parse().unwrap(),
+            request: 310,
+            code,
+            remark: "no".into(),
+        };
+        let source = io::Error::from(io::ErrorKind::ConnectionRefused);
+        for (error, kind, code) in [
+            (refused(response_code::SYSTEM_BUSY), ErrorKind::Retry, response_code::SYSTEM_BUSY),
+            (refused(16), ErrorKind::Rejected, 16),
+            (ClientError::NoNameServer, ErrorKind::Config, 10_004),
+            (ClientError::AddressServer { url: "u".into(), source }, ErrorKind::Retry, 10_004),
+            (ClientError::NoRoute { topic: "T".into() }, ErrorKind::Retry, 10_005),
+            (ClientError::BrokerNotExist { name: "b".into() }, ErrorKind::Retry, 10_003),
+            (ClientError::Closed { client_id: "c".into() }, ErrorKind::Closed, 10_003),
+        ] {
+            assert_eq!((error.kind(), error.code()), (kind, code), "{error}");
+        }
+        assert!(refused(16).is_refused_with(16) && !refused(16).is_refused_with(1));
+    }
+
+    #[test]
     fn a_timeout_is_unknown_and_a_failed_connect_is_not() {
         let to: Endpoint = "1.2.3.4:10911".parse().unwrap();
         let error = |source| ClientError::Call { address: to.clone(), source };

@@ -1,3 +1,5 @@
+use futures_util::FutureExt;
+
 use super::*;
 use crate::testing::{A0, A1, B0, Stage, route, two_brokers};
 
@@ -156,8 +158,12 @@ async fn a_refresh_that_would_wait_for_three_seconds_gives_up_without_an_answer(
     let stage = Stage::new(|_| {});
     let routes = &stage.instance.engine_for_tests().routes;
     let others = routes.refreshing.lock().await;
-    let (given_up, ()) =
-        futures_util::future::join(routes.refresh("T"), stage.clock.advance(LOCK_WAIT)).await;
+    let mut refresh = Box::pin(routes.refresh("T"));
+    assert!((&mut refresh).now_or_never().is_none());
+    stage.clock.advance(Duration::from_millis(2900)).await;
+    assert!((&mut refresh).now_or_never().is_none(), "it still waits");
+    stage.clock.advance(Duration::from_millis(100)).await;
+    let given_up = refresh.now_or_never().expect("three seconds are over");
     assert!(!given_up.unwrap());
     drop(others);
     assert!(routes.refresh("T").await.unwrap());

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rmq_client_push::{ConsumeContext, ConsumeFrom, MessageView, Messages, PushSettings};
+use rmq_client_push::{
+    ConsumeContext, ConsumeFrom, MessageView, Messages, PushConsumer, PushSettings,
+};
 use rmq_message::{Properties, property};
 use rmq_remoting::command::Response;
 use rmq_remoting::{request_code, response_code};
@@ -132,5 +134,65 @@ async fn a_panic_of_a_listener_names_the_message_on_every_road() {
         for told in ["ERROR", "topic=T", &format!("queue={queue}"), "id=0A1B2C", "no such order"] {
             assert!(line.contains(told), "{road}, {told}: {line}");
         }
+    }
+}
+
+/// M192.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_goes_back_is_told_of() {
+    let (said, _guard) = Said::listen(Level::WARN);
+    let script = Script::new(1);
+    (0..6).for_each(|n| script.store("T", 0, "", &n.to_string()));
+    script.with(|state| state.committed.insert(("T".into(), 0), 5));
+    let mut lies = 1;
+    script.answer(move |request, state| {
+        if request.code != request_code::PULL_MESSAGE || request.field("topic") != Some("T") {
+            return None;
+        }
+        lies -= 1;
+        let queue = &state.queues[&("T".to_owned(), 0)];
+        (lies == 0).then(|| script::pulled(0, queue, 3, vec![queue.records[5].0.clone()]).into())
+    });
+    let (tx, mut seen) = mpsc::channel(10);
+    let listener = move |messages: Messages, _: ConsumeContext| {
+        tx.try_send(messages[0].queue_offset.0).unwrap();
+        std::future::ready(())
+    };
+    let consumer = script.consumer().consume_threads(1).listener(listener).start().await.unwrap();
+    while script::next(&mut seen).await != 3 {}
+    consumer.shutdown(Duration::from_secs(1)).await;
+    let said = said.text();
+    let line = said.lines().find(|line| line.contains("the broker goes back"));
+    let line = line.unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains("queue=T/broker-a/0 from=5 to=3"), "{line}");
+}
+
+/// M200, A1.
+#[tokio::test(start_paused = true)]
+async fn start_routes_owned_queues_and_end_are_told() {
+    let (said, _guard) = Said::listen(Level::INFO);
+    let script = Script::new(2);
+    let instance = script.instance();
+    let (tx, mut changes) = mpsc::channel(10);
+    let builder = PushConsumer::builder().instance(&instance).group(script::GROUP);
+    let builder = builder.subscribe("T", "*").on_assignment(move |topic, _| {
+        tx.try_send(topic.to_owned()).unwrap();
+    });
+    let consumer = builder.listener(|_, _| async {}).start().await.unwrap();
+    while script::next(&mut changes).await != "T" {}
+    consumer.shutdown(Duration::from_secs(1)).await;
+    instance.shutdown(Duration::from_secs(1)).await;
+    let said = said.text();
+    for told in [
+        ["client started", "names:1"],
+        ["route changed", "topic=\"T\""],
+        ["consumer started", "group=g"],
+        ["assignment changed", "topic=\"T\" group=g count=2"],
+        ["queue taken", "queue=T/broker-a/1"],
+        ["consumer ended", "group=g"],
+        ["client ended", instance.client_id()],
+    ] {
+        let is_told = said.lines().any(|line| told.iter().all(|part| line.contains(part)));
+        assert!(is_told, "{told:?}: {said}");
     }
 }

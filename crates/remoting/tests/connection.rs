@@ -15,7 +15,7 @@ use rmq_remoting::{
     Peer, Processor, RemotingCommand, Reply, Response, Server, ServerConfig, ServerHandle,
     Unsettled, Unsupported, response_code,
 };
-use rmq_runtime::{BoxFuture, Clock, Monotonic, Stream, Tasks, World};
+use rmq_runtime::{BoxFuture, Clock, ClockExt, Monotonic, Stream, Tasks, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -376,6 +376,10 @@ async fn late_answers_overtake_each_other() {
     line.send(&bytes([request(HELD, 1), request(ECHO, 2)])).await;
     assert_eq!(line.next().await.unwrap().opaque, 2);
     room.asked(HELD).await;
+    // Nor does it hold up what is read after it.
+    line.send(&bytes([request(ECHO, 3)])).await;
+    let third = room.world.clock.timeout(LONG, line.next()).await;
+    assert_eq!(third.expect("it is not held up").unwrap().opaque, 3);
     room.desk.release.notify_waiters();
     let answer = line.next().await.unwrap();
     assert_eq!((answer.opaque, answer.remark()), (1, "released"));

@@ -174,6 +174,25 @@ async fn a_message_sent_back_comes_again_with_one_more_attempt() {
     fixture.stop().await;
 }
 
+/// Level 3 is ten seconds.
+#[tokio::test]
+async fn a_first_failure_waits_for_ten_seconds_and_each_further_one_a_level_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let message_delay_level = BrokerConfig::default().message_delay_level;
+    assert!(message_delay_level.starts_with("1s 5s 10s 30s 1m 2m "));
+    let fixture = Fixture::start(BrokerConfig { message_delay_level, ..config(dir.path()) });
+    let mut failed = sent(&fixture).await;
+    for (attempt, level) in [(1, 3), (2, 4), (3, 5)] {
+        assert_eq!(fixture.ask(back(failed, 0, None)).await.code, 0);
+        let waiting = fixture.pull("SCHEDULE_TOPIC_XXXX", level - 1, 0).await;
+        let [copy] = &seen(&waiting.body)[..] else { panic!("{:?}", waiting.remark) };
+        let told = copy.properties.get(property::DELAY);
+        assert_eq!((copy.reconsume_times, told), (attempt, Some(level.to_string().as_str())));
+        failed = copy.physical;
+    }
+    fixture.stop().await;
+}
+
 #[tokio::test]
 async fn the_last_attempt_goes_to_the_dead_letters_at_once() {
     let dir = tempfile::tempdir().unwrap();

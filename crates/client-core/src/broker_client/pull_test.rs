@@ -92,6 +92,12 @@ async fn a_pull_says_what_the_java_client_says() {
     assert_eq!(request.field("commitOffset"), Some("0"));
     assert_eq!(request.field("subscription"), Some("TagA"));
     assert_eq!(stage.cluster.take_calls(PULL), [A1]);
+
+    (call.broker_id, call.lite) = (0, true);
+    let lite = request_code::LITE_PULL_MESSAGE;
+    stage.cluster.script(lite, found(19, "10", &[]));
+    stage.instance.brokers().pull(&call).await.unwrap();
+    assert_eq!(stage.cluster.last(lite).unwrap().field("sysFlag"), Some("23"), "an application");
 }
 
 #[tokio::test]

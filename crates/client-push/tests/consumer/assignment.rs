@@ -14,7 +14,7 @@ use rmq_client_push::{
 };
 use rmq_message::record::{NewRecord, Placement};
 use rmq_message::{MessageQueue, MessageView, PhysicalOffset, QueueOffset, Timestamp};
-use rmq_remoting::command::RemotingCommand;
+use rmq_remoting::command::{RemotingCommand, Response};
 use rmq_remoting::processor::Reply;
 use rmq_remoting::protocol::client::{
     ClientStatus, ConsumeDirectly, ConsumerSnapshot, ConsumerStatus, ConsumersChanged,
@@ -25,7 +25,7 @@ use rmq_remoting::request_code as code;
 use rmq_remoting::typed::TypedRequest;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::script::{BROKER, GROUP, Script, State, next};
+use crate::script::{BROKER, GROUP, Queue, Script, State, next};
 
 type Bodies = mpsc::Receiver<String>;
 
@@ -92,6 +92,35 @@ async fn queues_are_shared_and_every_change_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn queues_that_come_and_go_with_the_route_are_taken_and_given_up() {
+    let script = Script::new(2);
+    let config = ClientConfig { route_interval: Duration::from_secs(2), ..ClientConfig::default() };
+    let (tx, mut rx) = mpsc::channel(10);
+    let builder = PushConsumer::builder().instance(&script.instance_with(config, false));
+    let builder = builder.group(GROUP).subscribe("T", "*").on_assignment(move |topic, queues| {
+        if topic == "T" {
+            tx.try_send(queues.len()).unwrap();
+        }
+    });
+    let (listener, _gate, mut seen) = gated(1000);
+    let consumer = builder.listener(listener).start().await.unwrap();
+    assert_eq!(next(&mut rx).await, 2);
+    script.with(|state| state.queues.insert(("T".into(), 2), Queue::default()));
+    assert_eq!((next(&mut rx).await, own(&consumer)), (3, vec![0, 1, 2]));
+    script.store("T", 2, "", "new");
+    assert_eq!(next(&mut seen).await, "new");
+    script.answer(|request, state| {
+        let is_route = request.code == code::GET_ROUTEINFO_BY_TOPIC;
+        let topic = request.field("topic").filter(|topic| is_route && *topic == "T")?;
+        let mut route = crate::script::route(topic, state)?;
+        route.queue_datas[0].read_queue_nums = 2;
+        Some(Response::of(&route).into())
+    });
+    assert_eq!((next(&mut rx).await, own(&consumer)), (2, vec![0, 1]));
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_list_of_members_changes_nothing() {
     let script = Script::new(2);
     let (listener, _gate, _seen) = gated(1000);
@@ -103,7 +132,7 @@ async fn an_unknown_list_of_members_changes_nothing() {
             return None;
         }
         failures -= 1;
-        Some(rmq_remoting::command::Response::error(1, "starting").into())
+        Some(Response::error(1, "starting").into())
     });
     member(&script, "~other", true).await;
     script.asked(code::PULL_MESSAGE, 4).await;
@@ -199,7 +228,7 @@ async fn a_pull_reply_after_revoke_and_reassign_is_ignored() {
     let consumer = script.consumer().listener(listener).start().await.unwrap();
     script.asked(code::PULL_MESSAGE, 2).await;
     // From now on pulls of queue 1 are answered when the test says so.
-    let (tx, mut held) = mpsc::channel::<oneshot::Sender<rmq_remoting::command::Response>>(10);
+    let (tx, mut held) = mpsc::channel::<oneshot::Sender<Response>>(10);
     script.answer(move |request, _| {
         if request.code != code::PULL_MESSAGE || request.field("queueId") != Some("1") {
             return None;
@@ -207,7 +236,7 @@ async fn a_pull_reply_after_revoke_and_reassign_is_ignored() {
         let (answer, later) = oneshot::channel();
         tx.try_send(answer).unwrap();
         Some(Reply::Later(Box::pin(async move {
-            later.await.unwrap_or_else(|_| rmq_remoting::command::Response::error(1, "given up"))
+            later.await.unwrap_or_else(|_| Response::error(1, "given up"))
         })))
     });
     script.store("T", 1, "", "first");
@@ -312,7 +341,9 @@ async fn operators_see_positions_queues_rates_and_tasks() {
     assert_eq!(snapshot.subscription_set.len(), 2);
     let tasks = snapshot.jstack.unwrap();
     for name in [
-        "ConsumeMessageThread_g_1",
+        "ConsumeMessageThread_g_1\n",
+        "ConsumeMessageThread_g_20\n",
+        "ConsumerStatsScheduledThread",
         "CleanExpireMsgScheduledThread_g",
         "PullMessageService",
         "RebalanceService",

@@ -269,6 +269,20 @@ async fn pulling_waits_while_enough_is_held_and_goes_on_when_it_is_done() {
     consumer.shutdown(Duration::from_secs(1)).await;
 }
 
+/// M204, A8.
+#[tokio::test(start_paused = true)]
+async fn a_queue_without_messages_is_asked_for_every_fifteen_seconds() {
+    let script = Script::new(1);
+    let (listener, _gate, _seen) = gated();
+    let consumer = script.consumer().listener(listener).start().await.unwrap();
+    script.asked(code::PULL_MESSAGE, 1).await;
+    script.sleep(Duration::from_secs(59)).await;
+    let pulls = script.asked(code::PULL_MESSAGE, 1).await;
+    let waits: Vec<_> = pulls.iter().map(|pull| pull.number("suspendTimeoutMillis")).collect();
+    assert_eq!(waits, [15_000; 4]);
+    consumer.shutdown(Duration::from_secs(1)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_busy_or_failing_broker_is_asked_again() {
     let script = Script::new(1);
