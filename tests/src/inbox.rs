@@ -126,13 +126,18 @@ impl Inbox {
 
 /// A consumer as tests need it: from the first message on, and quick to balance.
 pub fn consumer(namesrv: &str, group: &str, topic: &str) -> PushConsumerBuilder {
-    let client = ClientConfig {
+    let builder = PushConsumer::builder().client_config(client(namesrv));
+    builder.settings(settings(group)).subscribe(topic, "*")
+}
+
+/// Settings of the client of [`consumer`].
+pub fn client(namesrv: &str) -> ClientConfig {
+    ClientConfig {
         rebalance_interval: Duration::from_secs(1),
         rebalance_min_interval: Duration::from_millis(100),
         route_interval: Duration::from_secs(1),
         ..ClientConfig::new(namesrv)
-    };
-    PushConsumer::builder().client_config(client).settings(settings(group)).subscribe(topic, "*")
+    }
 }
 
 /// Settings of [`consumer`].

@@ -9,7 +9,7 @@ use futures_util::future;
 use rmq_client_producer::Message;
 use rmq_client_push::{ClientConfig, MessageModel, PushSettings};
 use rmq_tests::history::{all_delivered, judge};
-use rmq_tests::inbox::{balanced, consumer, settings};
+use rmq_tests::inbox::{self, balanced, consumer, settings};
 use rmq_tests::{Client, Cluster, Inbox};
 
 const TOPIC: &str = "Orders";
@@ -56,6 +56,12 @@ async fn each_group_gets_every_message_once() -> Result<()> {
         let repeated = judge(&client, TOPIC, group, &inbox).await?;
         ensure!(repeated == 0, "{group} got {repeated} messages twice");
     }
+    // What others have done is none of the progress of a group that comes later.
+    let inbox = Inbox::new();
+    let late = consumer(&cluster.namesrv(), "audit", TOPIC).listener(inbox.listener("one"));
+    let late = late.start().await?;
+    inbox.wait_for(COUNT).await?;
+    late.shutdown(GRACE).await;
     client.shutdown().await;
     cluster.stop().await
 }
@@ -73,7 +79,7 @@ async fn every_member_of_a_broadcast_group_gets_everything_and_goes_on_from_its_
         let config = ClientConfig {
             instance_name: Some(member.to_owned()),
             local_offset_store_dir: Some(folder.path().to_owned()),
-            ..ClientConfig::new(&cluster.namesrv())
+            ..inbox::client(&cluster.namesrv())
         };
         let settings =
             PushSettings { message_model: MessageModel::Broadcasting, ..settings("news") };
@@ -87,19 +93,27 @@ async fn every_member_of_a_broadcast_group_gets_everything_and_goes_on_from_its_
         let consumer = join(&inbox, member).await?;
         inboxes.push((inbox, consumer));
     }
+    for (_, consumer) in &inboxes {
+        balanced(&[consumer], TOPIC, &[4]).await?;
+    }
     send_all(&client, 0..COUNT).await?;
     let contents = client.contents(TOPIC).await?;
-    for (inbox, consumer) in inboxes {
-        let repeated = all_delivered(&contents, &inbox).await?;
+    for (inbox, _) in &inboxes {
+        let repeated = all_delivered(&contents, inbox).await?;
         ensure!(repeated == 0, "{repeated} messages came twice");
+    }
+    for (_, consumer) in inboxes {
         consumer.shutdown(GRACE).await;
     }
     send_all(&client, COUNT..COUNT + 10).await?;
-    let inbox = Inbox::new();
-    let consumer = join(&inbox, "one").await?;
-    inbox.wait_for(10).await?;
-    ensure!(inbox.all().len() == 10, "{} messages came again", inbox.all().len() - 10);
-    consumer.shutdown(GRACE).await;
+    // Each from its own file: what one has got meanwhile, the other has not.
+    for member in ["one", "two"] {
+        let inbox = Inbox::new();
+        let consumer = join(&inbox, member).await?;
+        inbox.wait_for(10).await?;
+        consumer.shutdown(GRACE).await;
+        ensure!(inbox.all().len() == 10, "{} came again to {member}", inbox.all().len() - 10);
+    }
     client.shutdown().await;
     cluster.stop().await
 }
