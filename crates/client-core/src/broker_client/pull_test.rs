@@ -5,7 +5,7 @@ use rmq_remoting::request_code;
 
 use super::*;
 use crate::protocol::Boundary;
-use crate::testing::{A0, A1, B0, Stage, record, refusal};
+use crate::testing::{A0, A1, B0, Stage, record, refusal, route};
 use crate::{ErrorKind, SendBackCall, SendCall, SendStatus};
 
 const PULL: i32 = request_code::PULL_MESSAGE;
@@ -98,6 +98,21 @@ async fn a_pull_says_what_the_java_client_says() {
     stage.cluster.script(lite, found(19, "10", &[]));
     stage.instance.brokers().pull(&call).await.unwrap();
     assert_eq!(stage.cluster.last(lite).unwrap().field("sysFlag"), Some("23"), "an application");
+}
+
+#[tokio::test]
+async fn a_broker_that_no_route_names_is_looked_up_once_and_then_said_not_to_exist() {
+    let stage = Stage::new(|_| {});
+    stage.cluster.script(PULL, found(19, "10", &[]));
+    let (queue, subscription) = (MessageQueue::new("T", "broker-x", 1), tag_a());
+    let call = call(&queue, &subscription);
+    let error = stage.instance.brokers().pull(&call).await.unwrap_err();
+    assert!(error.to_string().starts_with("The broker[broker-x] not exist"), "{error}");
+    let lookups = stage.cluster.take_calls(request_code::GET_ROUTEINFO_BY_TOPIC);
+    assert_eq!(lookups.len(), 1);
+    stage.cluster.routes.lock().insert("T".into(), route(2, &[("broker-x", &[(0, B0)])]));
+    stage.instance.brokers().pull(&call).await.unwrap();
+    assert_eq!(stage.cluster.take_calls(PULL), [B0]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use rmq_remoting::{request_code, response_code};
 
 use super::*;
 use crate::ErrorKind;
-use crate::testing::{Stage, refusal};
+use crate::testing::{A1, Stage, refusal, route};
 
 fn queue(id: i32) -> MessageQueue {
     MessageQueue::new("T", "broker-a", id)
@@ -97,6 +97,19 @@ async fn progress_is_kept_by_brokers() {
 }
 
 #[tokio::test]
+async fn progress_is_kept_by_a_replica_while_there_is_no_master() {
+    let stage = Stage::new(|_| {});
+    stage.cluster.routes.lock().insert("T".into(), route(2, &[("broker-a", &[(1, A1)])]));
+    let progress = Progress::new(Arc::new(RemoteOffsets::new(&stage.instance, "g")));
+    progress.update(&queue(1), QueueOffset(5), true);
+    progress.persist(&[queue(1)]).await.unwrap();
+    progress.persist_one(&queue(1)).await.unwrap();
+    assert_eq!(progress.read(&queue(1)).await.unwrap(), at(5));
+    assert_eq!(stage.cluster.take_calls(request_code::UPDATE_CONSUMER_OFFSET), [A1, A1]);
+    assert_eq!(stage.cluster.take_calls(request_code::QUERY_CONSUMER_OFFSET), [A1]);
+}
+
+#[tokio::test]
 async fn progress_is_kept_in_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::new(|config| config.local_offset_store_dir = Some(dir.path().to_owned()));
@@ -104,6 +117,12 @@ async fn progress_is_kept_in_a_file() {
     let path = dir.path().join("10.0.0.7@test/g/offsets.json");
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains("\"offsetTable\":{"), "{text}");
+    let before = std::fs::read_to_string(path.with_extension("json.bak")).unwrap();
+    assert!(before.contains("\"offsetTable\":{") && before != text, "{before}");
+    let unset = Stage::new(|_| {});
+    let file = LocalFileOffsets::new(&unset.instance, "g");
+    let below_home = ".rocketmq_offsets/10.0.0.7@test/g/offsets.json";
+    assert!(file.path().ends_with(below_home), "{}", file.path().display());
     let loaded = Progress::new(Arc::new(LocalFileOffsets::new(&stage.instance, "g")));
     loaded.load().await.unwrap();
     assert_eq!(loaded.snapshot(), [(queue(1), QueueOffset(2)), (queue(2), QueueOffset(10))].into());
@@ -197,12 +216,4 @@ async fn what_could_not_be_written_comes_back_with_its_queue_unless_the_store_wa
         }
         assert_eq!(progress.memory(&queue(1)), resumed);
     }
-}
-
-#[tokio::test]
-async fn the_file_lies_where_the_java_client_has_it() {
-    let stage = Stage::new(|_| {});
-    let file = LocalFileOffsets::new(&stage.instance, "g");
-    let below_home = ".rocketmq_offsets/10.0.0.7@test/g/offsets.json";
-    assert!(file.path().ends_with(below_home), "{}", file.path().display());
 }
