@@ -307,7 +307,7 @@ mod tests {
     use rmq_remoting::request_code;
 
     use super::*;
-    use crate::testing::{Stage, refusal, settle, two_brokers};
+    use crate::testing::{A0, B0, Stage, refusal, settle, two_brokers};
 
     fn trace(id: &str) -> Trace {
         let mut trace = Trace { region: "DefaultRegion".into(), ..Trace::default() };
@@ -420,5 +420,42 @@ mod tests {
         tracer.trace(trace("A"));
         tracer.flush().await;
         assert_eq!(tracer.dropped(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_trace_waits_for_five_seconds_at_the_most_whatever_comes_after_it() {
+        let stage = traced(|_| {});
+        let send = request_code::SEND_MESSAGE_V2;
+        stage.cluster.routes.lock().insert(name::TRACE_TOPIC.into(), two_brokers());
+        let tracer = tracer(&stage);
+        for second in 0..5 {
+            tracer.trace(trace(&second.to_string()));
+            assert_eq!(stage.cluster.take_calls(send).len(), 0);
+            stage.clock.advance(Duration::from_secs(1)).await;
+        }
+        let request = stage.cluster.last(send).expect("five seconds are over");
+        assert!(request.field("i").unwrap().contains("KEYS\u{1}0 1 2 3 4 B k1 k2\u{2}"));
+    }
+
+    #[tokio::test]
+    async fn what_one_broker_does_not_take_goes_to_another() {
+        let stage = traced(|_| {});
+        let send = request_code::SEND_MESSAGE_V2;
+        stage.cluster.routes.lock().insert(name::TRACE_TOPIC.into(), two_brokers());
+        let stored = [("msgId", "0"), ("queueId", "0"), ("queueOffset", "0")];
+        let stored = stored.iter().fold(refusal(0), |answer, (n, v)| answer.with_field(n, v));
+        stage.cluster.script(send, stored);
+        stage.cluster.down.lock().insert(A0.into());
+        let tracer = tracer(&stage);
+        for _ in 0..20 {
+            tracer.trace(trace("A"));
+            tracer.flush().await;
+            assert_eq!(stage.cluster.take_calls(send).last().unwrap(), B0);
+        }
+        assert_eq!(tracer.dropped(), 0);
+        stage.cluster.down.lock().insert(B0.into());
+        tracer.trace(trace("A"));
+        tracer.flush().await;
+        assert_eq!((stage.cluster.take_calls(send).len(), tracer.dropped()), (2, 1));
     }
 }
