@@ -92,9 +92,13 @@ fn read(answer: &str) -> io::Result<Vec<Endpoint>> {
 
 #[cfg(test)]
 mod tests {
-    use rmq_runtime::Tasks;
+    use std::sync::Arc;
+
+    use rmq_runtime::{Clock, Listener, Tasks};
 
     use super::*;
+    use crate::ClientInstance;
+    use crate::testing::{HandClock, settle};
 
     #[test]
     fn the_question_is_that_of_java() {
@@ -126,6 +130,65 @@ mod tests {
         assert!(said("HTTP/1.1 200 OK\r\n\r\n \n").unwrap_err().contains("no name server"));
         assert!(said("HTTP/1.1 200 OK\r\n\r\nnonsense").unwrap_err().contains("nonsense"));
         assert!(said("nonsense").unwrap_err().contains("no HTTP"));
+    }
+
+    /// A world whose clock is moved by hand, and a listener in it.
+    async fn by_hand() -> (World, Arc<HandClock>, Box<dyn Listener>) {
+        let clock = Arc::<HandClock>::default();
+        let world = World { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..World::system() };
+        let listener = world.net.listen("127.0.0.1:0".parse().unwrap(), false).await.unwrap();
+        (world, clock, listener)
+    }
+
+    async fn in_time<T>(what: impl Future<Output = T> + Send) -> T {
+        World::system().clock.timeout(Duration::from_secs(20), what).await.expect("it comes")
+    }
+
+    /// Answers the next question.
+    async fn tell(listener: &mut dyn Listener, name_server: &str) {
+        let mut stream = in_time(listener.accept()).await.unwrap();
+        let mut asked = [0; 512];
+        assert!(stream.read(&mut asked).await.unwrap() > 0);
+        let answer = format!("HTTP/1.0 200 OK\r\n\r\n{name_server}");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_address_server_is_asked_again_every_two_minutes() {
+        let (world, clock, mut listener) = by_hand().await;
+        let config = ClientConfig {
+            namesrv_domain: Some(listener.local_addr().to_string()),
+            ..ClientConfig::default()
+        };
+        let start = ClientInstance::start(world, config, false);
+        let (instance, ()) = tokio::join!(start, tell(&mut *listener, "old:9876"));
+        let instance = instance.unwrap();
+        for name_server in ["new:9876", "newer:9876"] {
+            clock.advance(Duration::from_secs(121)).await;
+            tell(&mut *listener, name_server).await;
+            in_time(async {
+                while instance.name_servers()[0].as_str() != name_server {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+            settle().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_with_addresses_never_asks_an_address_server() {
+        let (world, clock, mut listener) = by_hand().await;
+        let at = listener.local_addr();
+        let config =
+            ClientConfig { namesrv_domain: Some(at.to_string()), ..ClientConfig::new("own:9876") };
+        let start = ClientInstance::start(world.clone(), config, false);
+        let instance = in_time(start).await.unwrap();
+        clock.advance(Duration::from_secs(300)).await;
+        let mine = world.net.connect(at).await.unwrap();
+        let first = in_time(listener.accept()).await.unwrap();
+        assert_eq!(first.remote_addr(), mine.local_addr(), "nobody came before");
+        assert_eq!(instance.name_servers()[0].as_str(), "own:9876");
     }
 
     #[tokio::test]

@@ -85,9 +85,9 @@ impl ClientInstance {
         hooks: Vec<Arc<dyn RequestHook>>,
     ) -> Result<Arc<Self>, ClientError> {
         config.find_name_servers();
-        if config.namesrv.is_empty()
-            && let Some(server) = AddressServer::of(&config)
-        {
+        let unknown = config.namesrv.is_empty();
+        let address_server = AddressServer::of(&config).filter(|_| unknown);
+        if let Some(server) = &address_server {
             let found = server.fetch(&world).await?;
             config.namesrv = found.iter().map(ToString::to_string).collect();
         }
@@ -96,9 +96,14 @@ impl ClientInstance {
         let settings =
             rmq_remoting::ClientConfig { encoding, ..rmq_remoting::ClientConfig::default() };
         let connector = config.tls.connector(&world)?;
-        Self::start_over(world, config, keep_name, |world, tasks, door| {
+        let instance = Self::start_over(world, config, keep_name, |world, tasks, door| {
             hooked(Client::with_tls(world.clone(), tasks, settings, door, connector), hooks)
-        })
+        })?;
+        if let Some(server) = address_server {
+            let Self { engine, loops, world, .. } = &*instance;
+            loops::spawn_address_server(engine, loops, world, server);
+        }
+        Ok(instance)
     }
 
     /// Starts an instance over any way to servers, such as a broker in this process. `connect` gets
@@ -156,9 +161,6 @@ impl ClientInstance {
             Arc::new(Engine { client_id, routes, brokers, members, signals, heartbeats, invoker });
         let loops = tasks.child("loops");
         loops::spawn(&engine, &loops, &world.clock, &config);
-        if let Some(server) = AddressServer::of(&config) {
-            loops::spawn_address_server(&engine, &loops, &world, server);
-        }
         tracing::info!(client_id = %engine.client_id, name_servers = ?config.namesrv, "client started");
         let namespace = Namespace::of(&config);
         Ok(Arc::new(Self { world, config, namespace, tasks, loops, engine, replies }))
