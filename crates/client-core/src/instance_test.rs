@@ -1,8 +1,10 @@
+use rmq_message::Timestamp;
 use rmq_remoting::protocol::heartbeat::Heartbeat;
 use rmq_remoting::{request_code, response_code};
 use std::time::Duration;
 
 use super::*;
+use crate::protocol::Boundary;
 use crate::testing::{A0, A1, B0, Counter, Stage, refusal, route, settle};
 use crate::{ErrorKind, MemberCommand, MemberHeartbeat, MemberReply};
 
@@ -106,6 +108,19 @@ async fn the_loops_run_at_their_times() {
 }
 
 #[tokio::test]
+async fn a_topic_without_a_route_does_not_keep_the_others_from_being_refreshed() {
+    let stage = Stage::new(|_| {});
+    stage.instance.join(Counter::new("g")).unwrap();
+    assert!(stage.instance.publish_queues("A", None).await.is_err());
+    stage.cluster.take_calls(request_code::GET_ROUTEINFO_BY_TOPIC);
+    stage.clock.advance(Duration::from_secs(31)).await;
+    let calls = stage.cluster.calls.lock();
+    let asked = calls.iter().filter(|c| c.request.code == request_code::GET_ROUTEINFO_BY_TOPIC);
+    let topics: Vec<_> = asked.map(|c| c.request.field("topic").unwrap()).collect();
+    assert_eq!(topics, ["A", "T", "A", "T"]);
+}
+
+#[tokio::test]
 async fn many_wake_ups_make_one_run_a_second() {
     let stage = Stage::new(|_| {});
     let member = Counter::new("g");
@@ -191,14 +206,16 @@ async fn a_farewell_reaches_every_address_and_the_last_one_ends_the_instance() {
     instance.leave("g").await;
     assert_eq!(stage.cluster.take_calls(UNREGISTER), Vec::<String>::new());
 
-    let grace = Duration::from_secs(5);
-    assert_eq!(instance.shutdown(grace).await, Vec::<String>::new());
+    let end = async || {
+        let grace = Duration::from_secs(5);
+        tokio::join!(instance.shutdown(grace), stage.clock.advance(grace * 3)).0
+    };
+    assert_eq!(end().await, Vec::<String>::new());
     instance.join_producer("q").expect("a producer is still here, so nothing has ended");
     instance.leave_producer("p").await;
     instance.leave_producer("q").await;
     assert_eq!(sorted(stage.cluster.take_calls(UNREGISTER)), [A0, A0, A1, A1, B0, B0]);
-    let (late, ()) = tokio::join!(instance.shutdown(grace), stage.clock.advance(grace * 3));
-    assert_eq!(late, Vec::<String>::new());
+    assert_eq!(end().await, Vec::<String>::new(), "no loop goes on");
     assert_eq!(instance.tasks().running(), Vec::<String>::new());
     assert_eq!(instance.join_producer("p").unwrap_err().kind(), ErrorKind::Closed);
 }
@@ -228,6 +245,8 @@ async fn an_address_without_a_route_is_dropped_with_its_connection() {
     stage.cluster.routes.lock().insert("T".into(), route(2, &[("broker-b", &[(0, B0)])]));
     stage.clock.advance(Duration::from_secs(60)).await;
     assert_eq!(*stage.cluster.disconnected.lock(), [A0, A1]);
+    let version = |at: &str| stage.instance.brokers().version(&at.parse().unwrap());
+    assert_eq!((version(A0), version(B0)), (0, 513), "who comes there may be another release");
     stage.cluster.take_calls(HEARTBEAT);
     stage.instance.heartbeat().await;
     assert_eq!(stage.cluster.take_calls(HEARTBEAT), [B0]);
@@ -238,6 +257,55 @@ async fn an_instance_needs_name_servers() {
     let config = ClientConfig { namesrv: vec!["nonsense".into()], ..ClientConfig::default() };
     let error = ClientInstance::start(World::system(), config, false).await.unwrap_err();
     assert!(error.to_string().contains("namesrvAddr"), "{error}");
+    let nobody = ClientConfig { namesrv: Vec::new(), ..ClientConfig::default() };
+    let error = ClientInstance::start(World::system(), nobody, false).await.unwrap_err();
+    assert!(matches!(error, ClientError::NoNameServer), "{error}");
+}
+
+#[tokio::test]
+async fn an_instance_starts_before_any_server_can_be_reached() {
+    let config = ClientConfig::new("127.0.0.1:1");
+    let instance = ClientInstance::start(World::system(), config, false).await.unwrap();
+    assert_eq!(instance.refresh_route("T").await.unwrap_err().kind(), ErrorKind::Retry);
+    assert_eq!(instance.shutdown(Duration::from_secs(5)).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn questions_have_the_time_limits_of_java() {
+    let stage = Stage::new(|_| {});
+    let (instance, brokers) = (&stage.instance, stage.instance.brokers());
+    let ends = [
+        request_code::GET_MAX_OFFSET,
+        request_code::GET_MIN_OFFSET,
+        request_code::SEARCH_OFFSET_BY_TIMESTAMP,
+    ];
+    for code in ends {
+        stage.cluster.script(code, refusal(0).with_field("offset", "9"));
+    }
+    let queue = MessageQueue::new("T", "broker-a", 0);
+    instance.join(Counter::new("g")).unwrap();
+    instance.refresh_route("T").await.unwrap();
+    instance.heartbeat().await;
+    instance.consumer_ids("T", "g").await;
+    brokers.max_offset(&queue).await.unwrap();
+    brokers.min_offset(&queue).await.unwrap();
+    brokers.search_offset(&queue, Timestamp(1), Boundary::Lower).await.unwrap();
+    brokers.query_offset("g", &queue).await.unwrap();
+    brokers.lock_queues("g", "broker-a", &[queue]).await.unwrap();
+    instance.leave("g").await;
+    for (code, seconds) in [
+        (request_code::GET_ROUTEINFO_BY_TOPIC, 3),
+        (HEARTBEAT, 3),
+        (request_code::GET_CONSUMER_LIST_BY_GROUP, 3),
+        (UNREGISTER, 3),
+        (request_code::QUERY_CONSUMER_OFFSET, 5),
+        (request_code::LOCK_BATCH_MQ, 1),
+    ]
+    .into_iter()
+    .chain(ends.map(|code| (code, 6)))
+    {
+        assert_eq!(stage.cluster.last_timeout(code), Some(Duration::from_secs(seconds)), "{code}");
+    }
 }
 
 /// M81.

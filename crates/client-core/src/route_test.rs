@@ -33,12 +33,13 @@ fn queues_to_write_need_permission_and_a_master() {
     assert_eq!(table.topics["T"].subscribe.len(), 8, "reading needs no master");
 }
 
-#[test]
-fn an_ordered_topic_has_its_own_list() {
+#[tokio::test]
+async fn an_ordered_topic_has_its_own_list() {
     let mut route = two_brokers();
     route.order_topic_conf = Some("broker-b:1;broker-a:2;nonsense;broker-c:99999999".into());
-    let table = table_of(&[("T", route)]);
-    let publish = &table.topics["T"].publish;
+    let stage = Stage::new(|_| {});
+    stage.cluster.routes.lock().insert("T".into(), route);
+    let publish = stage.instance.publish_queues("T", None).await.unwrap();
     assert!(publish.ordered);
     assert_eq!(texts(&publish.queues[..3]), ["T/broker-b/0", "T/broker-a/0", "T/broker-a/1"]);
     assert_eq!(publish.queues.len(), 3 + 65_536, "a lying count is bounded");
@@ -48,9 +49,11 @@ fn an_ordered_topic_has_its_own_list() {
 fn queues_to_read_need_permission_only() {
     let mut route = two_brokers();
     route.queue_datas[1].perm = 2;
-    let table = table_of(&[("T", route)]);
+    let mut table = table_of(&[("T", route)]);
     let expected: Vec<String> = (0..4).map(|id| format!("T/broker-b/{id}")).collect();
     assert_eq!(texts(&table.topics["T"].subscribe), expected);
+    table.put("T", two_brokers());
+    assert_eq!(table.topics["T"].subscribe.len(), 8, "a new route replaces what was known");
 }
 
 #[test]
@@ -107,15 +110,32 @@ async fn replicas_are_found_by_id_then_the_next_then_any() {
 }
 
 #[tokio::test]
+async fn any_broker_of_a_topic_may_be_asked_and_its_master_before_its_replicas() {
+    let stage = Stage::new(|_| {});
+    let routes = &stage.instance.engine_for_tests().routes;
+    assert_eq!(routes.any_broker_of("T"), None);
+    stage.instance.refresh_route("T").await.unwrap();
+    let drawn: std::collections::BTreeSet<_> =
+        (0..200).filter_map(|_| routes.any_broker_of("T")).map(|at| at.to_string()).collect();
+    assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [A0, B0]);
+    stage.cluster.routes.lock().insert("T".into(), route(2, &[("broker-a", &[(1, A1)])]));
+    stage.instance.refresh_route("T").await.unwrap();
+    assert_eq!(routes.any_broker_of("T").unwrap().as_str(), A1);
+}
+
+#[tokio::test]
 async fn the_next_name_server_is_asked_when_one_fails_and_stays_chosen() {
     let stage = Stage::new(|_| {});
-    stage.cluster.down.lock().insert("ns1:9876".into());
     stage.instance.refresh_route("T").await.unwrap();
-    assert_eq!(stage.cluster.take_calls(NAMESRV).last().unwrap(), "ns2:9876");
+    let [first] = &stage.cluster.take_calls(NAMESRV)[..] else { panic!("one is asked") };
+    let other = if first == "ns1:9876" { "ns2:9876" } else { "ns1:9876" };
+    stage.cluster.down.lock().insert(first.clone());
     stage.instance.refresh_route("T").await.unwrap();
-    assert_eq!(stage.cluster.take_calls(NAMESRV), ["ns2:9876"], "sticky");
+    assert_eq!(stage.cluster.take_calls(NAMESRV), [first, other]);
+    stage.instance.refresh_route("T").await.unwrap();
+    assert_eq!(stage.cluster.take_calls(NAMESRV), [other], "sticky");
 
-    stage.cluster.down.lock().insert("ns2:9876".into());
+    stage.cluster.down.lock().insert(other.into());
     let error = stage.instance.refresh_route("T").await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (crate::ErrorKind::Retry, 10_001));
     stage.cluster.down.lock().clear();
@@ -167,4 +187,5 @@ async fn a_refresh_that_would_wait_for_three_seconds_gives_up_without_an_answer(
     assert!(!given_up.unwrap());
     drop(others);
     assert!(routes.refresh("T").await.unwrap());
+    assert!(!routes.refresh("T").await.unwrap(), "nothing is new");
 }

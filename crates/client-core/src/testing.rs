@@ -31,6 +31,7 @@ use crate::{
 pub(crate) struct Call {
     pub(crate) to: String,
     pub(crate) request: RemotingCommand,
+    pub(crate) timeout: Duration,
 }
 
 /// Name servers and brokers in a table. Everything whose address is in `down` refuses connections.
@@ -72,6 +73,12 @@ impl Cluster {
     pub(crate) fn last(&self, code: i32) -> Option<RemotingCommand> {
         let calls = self.calls.lock();
         calls.iter().rev().find(|c| c.request.code == code).map(|c| c.request.clone())
+    }
+
+    /// The time limit of the last request with that code.
+    pub(crate) fn last_timeout(&self, code: i32) -> Option<Duration> {
+        let calls = self.calls.lock();
+        calls.iter().rev().find(|c| c.request.code == code).map(|c| c.timeout)
     }
 
     pub(crate) fn script(&self, code: i32, answer: RemotingCommand) {
@@ -123,8 +130,10 @@ impl Cluster {
         &self,
         to: &Endpoint,
         request: RemotingCommand,
+        timeout: Duration,
     ) -> Result<RemotingCommand, InvokeError> {
-        self.calls.lock().push(Call { to: to.to_string(), request: request.clone() });
+        let call = Call { to: to.to_string(), request: request.clone(), timeout };
+        self.calls.lock().push(call);
         if self.down.lock().contains(to.as_str()) {
             let source = std::io::ErrorKind::ConnectionRefused.into();
             return Err(InvokeError::Connect { to: to.clone(), source });
@@ -139,23 +148,23 @@ impl Invoker for Cluster {
         &self,
         to: &Endpoint,
         request: RemotingCommand,
-        _timeout: Duration,
+        timeout: Duration,
     ) -> Result<RemotingCommand, InvokeError> {
         let slow = self.slow_heartbeats.lock().clone();
         if let Some(slow) = slow.filter(|_| request.code == request_code::HEART_BEAT) {
             slow.notified().await;
         }
-        self.take(to, request)
+        self.take(to, request, timeout)
     }
 
     async fn oneway(
         &self,
         to: &Endpoint,
         request: RemotingCommand,
-        _timeout: Duration,
+        timeout: Duration,
     ) -> Result<(), InvokeError> {
         assert!(request.is_oneway());
-        self.take(to, request).map(drop)
+        self.take(to, request, timeout).map(drop)
     }
 
     fn disconnect(&self, to: &Endpoint) {

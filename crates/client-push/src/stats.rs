@@ -171,15 +171,21 @@ mod tests {
     fn rates_are_those_of_the_last_minute() {
         let table = StatsTable::default();
         let stats = table.of("T");
-        for step in 0..10u32 {
+        // Some time with nothing but failures, then a quick minute.
+        for step in 0..20u32 {
             table.sample(Monotonic(SAMPLE_INTERVAL * step));
-            stats.consumed(20, 1, Duration::from_millis(4));
-            stats.pulled(21, Duration::from_millis(2));
+            if step < 13 {
+                stats.consumed(0, 1, Duration::from_millis(400));
+            } else {
+                stats.consumed(20, 1, Duration::from_millis(4));
+                stats.pulled(21, Duration::from_millis(2));
+            }
         }
         let rates = table.rates()["T"];
         assert!((rates.ok_tps - 2.0).abs() < 1e-9 && (rates.failed_tps - 0.1).abs() < 1e-9);
         assert!((rates.consume_rt_ms - 4.0).abs() < 1e-9 && (rates.pull_rt_ms - 2.0).abs() < 1e-9);
-        assert_eq!(rates.failed_count, 9);
-        assert_eq!(table.totals()["T"].ok, 200);
+        assert!((rates.pull_tps - 2.1).abs() < 1e-9);
+        assert_eq!(rates.failed_count, 19, "of an hour");
+        assert_eq!((table.totals()["T"].ok, table.totals()["T"].pulled), (140, 147));
     }
 }

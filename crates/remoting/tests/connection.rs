@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -15,12 +16,14 @@ use rmq_remoting::{
     Peer, Processor, RemotingCommand, Reply, Response, Server, ServerConfig, ServerHandle,
     Unsettled, Unsupported, response_code,
 };
-use rmq_runtime::{BoxFuture, Clock, ClockExt, Monotonic, Stream, Tasks, World};
+use rmq_runtime::system::SystemNet;
+use rmq_runtime::{BoxFuture, Clock, ClockExt, Listener, Monotonic, Net, Stream, Tasks, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, watch};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(20);
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Codes of the processor below; numbers that no table knows, so that any body is right.
 const ECHO: i32 = 7000;
@@ -183,8 +186,21 @@ impl Room {
 
     /// Waits until a request of this code was seen.
     async fn asked(&mut self, code: i32) {
-        while self.events.recv().await.unwrap() != Event::Asked(code, false) {}
+        heard(&mut self.events, Event::Asked(code, false)).await;
     }
+}
+
+/// What is waited for; a test that waits in vain fails.
+async fn soon<T>(what: impl Future<Output = T> + Send) -> T {
+    World::system().clock.timeout(LONG, what).await.expect("it comes soon")
+}
+
+async fn heard(events: &mut mpsc::Receiver<Event>, event: Event) {
+    soon(async { while events.recv().await.unwrap() != event {} }).await;
+}
+
+async fn closed(events: &mut mpsc::Receiver<Event>) {
+    soon(async { while !matches!(events.recv().await, Some(Event::Closed(_))) {} }).await;
 }
 
 /// A connection by hand.
@@ -205,7 +221,7 @@ impl Line {
             if let Some(command) = frame::decode(&mut self.input, &limits).unwrap() {
                 return Some(command);
             }
-            if self.stream.read_buf(&mut self.input).await.unwrap_or(0) == 0 {
+            if soon(self.stream.read_buf(&mut self.input)).await.unwrap_or(0) == 0 {
                 return None;
             }
         }
@@ -319,7 +335,7 @@ async fn oneway_request_is_served_and_never_answered() {
 
     let client = room.plain_client();
     client.oneway(&room.endpoint(), request(SILENT, 0), LONG).await.unwrap();
-    while room.events.recv().await.unwrap() != Event::Asked(SILENT, true) {}
+    heard(&mut room.events, Event::Asked(SILENT, true)).await;
 }
 
 #[tokio::test]
@@ -378,8 +394,7 @@ async fn late_answers_overtake_each_other() {
     room.asked(HELD).await;
     // Nor does it hold up what is read after it.
     line.send(&bytes([request(ECHO, 3)])).await;
-    let third = room.world.clock.timeout(LONG, line.next()).await;
-    assert_eq!(third.expect("it is not held up").unwrap().opaque, 3);
+    assert_eq!(line.next().await.unwrap().opaque, 3);
     room.desk.release.notify_waiters();
     let answer = line.next().await.unwrap();
     assert_eq!((answer.opaque, answer.remark()), (1, "released"));
@@ -388,7 +403,7 @@ async fn late_answers_overtake_each_other() {
 #[tokio::test]
 async fn all_who_wait_learn_at_once_that_the_connection_broke() {
     let mut room = Room::open().await;
-    let (client, _desk, mut heard) = room.client(ClientConfig::default());
+    let (client, _desk, mut events) = room.client(ClientConfig::default());
     let to = room.endpoint();
     let waiting: Vec<_> = (0..10).map(|_| client.invoke(&to, request(SILENT, 0), LONG)).collect();
     let waiting = futures_util::future::join_all(waiting);
@@ -400,7 +415,7 @@ async fn all_who_wait_learn_at_once_that_the_connection_broke() {
     };
     let (answers, ()) = tokio::join!(waiting, close);
     assert!(answers.iter().all(|answer| matches!(answer, Err(InvokeError::Closed { .. }))));
-    while !matches!(heard.recv().await, Some(Event::Closed(_))) {}
+    closed(&mut events).await;
     client.invoke(&to, request(ECHO, 0), LONG).await.unwrap();
 }
 
@@ -409,7 +424,8 @@ async fn answer_that_does_not_come_is_a_timeout_and_one_that_comes_late_is_dropp
     let mut room = Room::open().await;
     let client = room.plain_client();
     let to = room.endpoint();
-    let error = client.invoke(&to, request(HELD, 0), Duration::from_millis(20)).await.unwrap_err();
+    let late = client.invoke(&to, request(HELD, 0), Duration::from_millis(20));
+    let error = soon(late).await.unwrap_err();
     assert!(matches!(error, InvokeError::Timeout { code: HELD, .. }), "{error}");
     room.asked(HELD).await;
     room.desk.release.notify_waiters();
@@ -600,6 +616,7 @@ impl Slow {
                 () = &mut future => return self.now.borrow().since(start),
                 () = settle() => self.now.send_modify(|now| *now = *now + SECOND),
             }
+            assert!(self.now.borrow().since(start) < HOUR, "it never happens");
         }
     }
 }
@@ -664,6 +681,52 @@ async fn idle_connection_is_closed_after_two_minutes() {
     assert!((119..141).contains(&passed.as_secs()), "{passed:?}");
 }
 
+#[tokio::test]
+async fn a_client_closes_what_was_idle_for_two_minutes() {
+    let (world, clock) = Slow::world();
+    let limits = Limits { idle: HOUR, ..Limits::SERVER };
+    let room = Room::with(world, ServerConfig { limits, ..Default::default() }).await;
+    let (client, _desk, mut events) = room.client(ClientConfig::default());
+    client.invoke(&room.endpoint(), request(ECHO, 0), LONG).await.unwrap();
+    let passed = clock.pass_until(closed(&mut events)).await;
+    assert!((119..141).contains(&passed.as_secs()), "{passed:?}");
+}
+
+/// A network in which nobody answers.
+struct Silence;
+
+#[async_trait::async_trait]
+impl Net for Silence {
+    async fn connect(&self, _to: SocketAddr) -> io::Result<Box<dyn Stream>> {
+        std::future::pending().await
+    }
+
+    async fn listen(&self, at: SocketAddr, shared: bool) -> io::Result<Box<dyn Listener>> {
+        SystemNet.listen(at, shared).await
+    }
+
+    async fn resolve(&self, host_port: &str) -> io::Result<Vec<SocketAddr>> {
+        SystemNet.resolve(host_port).await
+    }
+
+    fn local_ips(&self) -> Vec<IpAddr> {
+        Vec::new()
+    }
+}
+
+#[tokio::test]
+async fn dialling_is_given_up_after_three_seconds_however_long_the_call_may_take() {
+    let (world, clock) = Slow::world();
+    let (world, tasks) = (World { net: Arc::new(Silence), ..world }, Tasks::new("test"));
+    let client = Client::new(world, &tasks, ClientConfig::default(), Arc::new(Unsupported));
+    let to: Endpoint = "127.0.0.1:1".parse().unwrap();
+    let call = async {
+        let error = client.invoke(&to, request(ECHO, 0), LONG).await.unwrap_err();
+        assert!(matches!(error, InvokeError::Connect { .. }) && error.is_unsent(), "{error}");
+    };
+    assert_eq!(clock.pass_until(call).await, 3 * SECOND);
+}
+
 /// HI-02: the shared budget.
 #[tokio::test]
 async fn frames_that_have_begun_share_a_budget() {
@@ -674,7 +737,7 @@ async fn frames_that_have_begun_share_a_budget() {
     let half = &whole[..whole.len() - (1 << 19)];
     // The server closes before everything is written.
     drop(line.stream.write_all(half).await);
-    while !matches!(room.events.recv().await, Some(Event::Closed(_))) {}
+    closed(&mut room.events).await;
     let mut line = room.line().await;
     line.send(&bytes([request(ECHO, 1).with_body(vec![0; 1 << 19])])).await;
     assert_eq!(line.next().await.unwrap().opaque, 1);

@@ -1,5 +1,8 @@
 //! Clients and their groups, over real connections.
 
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
 use rmq_message::MessageQueue;
 use rmq_remoting::protocol::client::{
     AllProducers, ClientStatus, ConsumeDirectly, ConsumerConnections, ConsumerList,
@@ -12,6 +15,9 @@ use rmq_remoting::protocol::lock::{LockQueues, UnlockQueues};
 use rmq_remoting::protocol::queue::QueryQueue;
 use rmq_remoting::protocol::send::SendResponse;
 use rmq_remoting::{Invoker, TypedRequest, request_code};
+use rmq_runtime::system::SystemClock;
+use rmq_runtime::{BoxFuture, Clock, ClockExt, Monotonic, World};
+use tokio::sync::watch;
 
 use crate::fixture::{Fixture, ask, bodies, call, config, payload, soon};
 use crate::remote::remotes;
@@ -64,7 +70,7 @@ async fn a_condition_is_shown_and_kept_when_its_group_has_left() {
     };
     member.call(&leave).await;
     fixture.stop().await;
-    let disk = rmq_runtime::World::system().disk;
+    let disk = World::system().disk;
     let file = disk.read(&dir.path().join("config/consumerFilter.json")).unwrap();
     let file: serde_json::Value = rmq_remoting::json::from_slice(&file).unwrap();
     let row = &file["filterDataByTopic"]["T"]["groupFilterData"]["G"];
@@ -103,6 +109,62 @@ async fn members_hear_of_every_change_of_their_group() {
     one.client.disconnect(&one.to);
     assert_eq!(two.hears().await, changed);
     assert_eq!(two.call(&list).await.consumer_id_list, ["b"]);
+    fixture.stop().await;
+}
+
+/// The real clock, which a test can put forward.
+struct Forward {
+    clock: SystemClock,
+    skipped: watch::Sender<Duration>,
+}
+
+impl Clock for Forward {
+    fn wall(&self) -> SystemTime {
+        self.clock.wall() + *self.skipped.borrow()
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        self.clock.monotonic() + *self.skipped.borrow()
+    }
+
+    fn sleep_until(&self, at: Monotonic) -> BoxFuture<'static, ()> {
+        let (clock, mut skipped) = (self.clock, self.skipped.subscribe());
+        Box::pin(async move {
+            loop {
+                let left = at.since(clock.monotonic() + *skipped.borrow_and_update());
+                tokio::select! {
+                    () = clock.sleep(left) => return,
+                    Ok(()) = skipped.changed() => {}
+                }
+            }
+        })
+    }
+
+    fn utc_offset_ms(&self) -> i64 {
+        0
+    }
+}
+
+#[tokio::test]
+async fn who_is_silent_for_two_minutes_is_no_member_any_more_and_the_others_hear_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Forward { clock: SystemClock::new(), skipped: watch::Sender::default() };
+    let clock = Arc::new(clock);
+    let world = World { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..World::system() };
+    let fixture = Fixture::start_in(world, config(dir.path()));
+    let [mut one, mut two] = remotes(&fixture).await;
+    one.call(&heartbeat("a", &["T"])).await;
+    two.call(&heartbeat("b", &["T"])).await;
+    for heard in [one.hears().await, one.hears().await, two.hears().await] {
+        assert_eq!(heard, (CHANGED, "G".to_owned()));
+    }
+    let list = ConsumerList { consumer_group: "G".into() };
+    clock.skipped.send_modify(|skipped| *skipped += Duration::from_secs(100));
+    one.call(&heartbeat("a", &["T"])).await;
+    assert_eq!(one.call(&list).await.consumer_id_list, ["a", "b"]);
+    clock.skipped.send_modify(|skipped| *skipped += Duration::from_secs(30));
+    assert_eq!(one.hears().await, (CHANGED, "G".to_owned()));
+    assert_eq!(one.call(&list).await.consumer_id_list, ["a"]);
     fixture.stop().await;
 }
 

@@ -72,22 +72,44 @@ fn own(consumer: &PushConsumer) -> Vec<i32> {
 async fn queues_are_shared_and_every_change_is_told() {
     let script = Script::new(4);
     let (tx, mut rx) = mpsc::channel(10);
-    let builder = script.consumer().on_assignment(move |topic, queues| {
+    let settings = PushSettings {
+        consumer_group: GROUP.into(),
+        pull_threshold_for_topic: 30,
+        ..PushSettings::default()
+    };
+    let builder = script.consumer().settings(settings).on_assignment(move |topic, queues| {
         if topic == "T" {
             let ids: Vec<_> = queues.iter().map(|queue| queue.queue_id).collect();
             tx.try_send(ids).unwrap();
         }
     });
-    let (listener, _gate, _seen) = gated(1000);
+    let (listener, _gate, mut seen) = gated(0);
     let consumer = builder.listener(listener).start().await.unwrap();
     assert_eq!(next(&mut rx).await, [0, 1, 2, 3]);
+    let version = |state: &State| {
+        let subscriptions = &state.heartbeats.last()?.consumer_data_set[0].subscription_data_set;
+        subscriptions.iter().find(|one| one.topic == "T").map(|one| one.sub_version)
+    };
+    let first = script.with(|state| version(state));
     // Client ids begin with an address; "~" sorts behind, "!" before.
     member(&script, "~other", true).await;
     assert_eq!(next(&mut rx).await, [0, 1]);
     assert_eq!(own(&consumer), [0, 1]);
+    assert_eq!(consumer.assignment().len(), 3, "the retry topic is shared too");
+    let renewed = |state: &mut State| (version(state) > first).then_some(());
+    script.until("brokers hear of the new version", renewed).await;
     member(&script, "!other", true).await;
     member(&script, "~other", false).await;
     assert_eq!(next(&mut rx).await, [2, 3]);
+    for (queue, body) in [(2, "a"), (3, "b"), (2, "c")] {
+        script.store("T", queue, "", body);
+        assert_eq!(next(&mut seen).await, body, "pulling goes on");
+    }
+    // Its part of what the topic may hold is less than one pull brings.
+    (0..100).for_each(|n| script.store("T", 3, "", &n.to_string()));
+    script.sleep(Duration::from_secs(60)).await;
+    let held = consumer.running_info().await.mq_table;
+    assert_eq!(held[&MessageQueue::new("T", BROKER, 3)].cached_msg_count, 1 + 32);
     consumer.shutdown(Duration::from_secs(1)).await;
 }
 
@@ -320,6 +342,7 @@ async fn operators_see_positions_queues_rates_and_tasks() {
     let from = ConsumeFrom::FirstOffset;
     let consumer = script.consumer().consume_from(from).listener(listener).start().await.unwrap();
     script.until("two are done", |_| (consumer.stats().get("T")?.ok == 2).then_some(())).await;
+    script.sleep(Duration::from_secs(11)).await;
     let status = ClientStatus { topic: "T".into(), group: GROUP.into(), client_addr: None };
     let status: ConsumerStatus = script.ask_client(status.to_command()).await.payload().unwrap();
     let queue = MessageQueue::new("T", BROKER, 0);
@@ -337,7 +360,8 @@ async fn operators_see_positions_queues_rates_and_tasks() {
     assert!(held.last_pull_timestamp >= 1_700_000_000_000 + millis(pulled[0].at));
     assert_eq!(snapshot.properties["pullBatchSize"], "32");
     assert_eq!(snapshot.properties["PROP_CONSUMEORDERLY"], "false");
-    assert!(snapshot.status_table.contains_key("T"));
+    let rates = &snapshot.status_table["T"];
+    assert!(rates.pull_tps > 0.0 && rates.consume_ok_tps > 0.0, "of the first seconds: {rates:?}");
     assert_eq!(snapshot.subscription_set.len(), 2);
     let tasks = snapshot.jstack.unwrap();
     for name in [

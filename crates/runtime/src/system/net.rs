@@ -26,17 +26,17 @@ struct SystemStream {
 }
 
 impl SystemStream {
-    fn boxed(stream: TcpStream) -> io::Result<Box<dyn Stream>> {
+    fn of(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let (local, remote) = (stream.local_addr()?, stream.peer_addr()?);
-        Ok(Box::new(Self { stream, local, remote }))
+        Ok(Self { stream, local, remote })
     }
 }
 
 #[async_trait]
 impl Net for SystemNet {
     async fn connect(&self, to: SocketAddr) -> io::Result<Box<dyn Stream>> {
-        SystemStream::boxed(TcpStream::connect(to).await?)
+        Ok(Box::new(SystemStream::of(TcpStream::connect(to).await?)?))
     }
 
     async fn listen(&self, at: SocketAddr, shared: bool) -> io::Result<Box<dyn Listener>> {
@@ -81,7 +81,7 @@ struct SystemListener {
 impl Listener for SystemListener {
     async fn accept(&mut self) -> io::Result<Box<dyn Stream>> {
         let (stream, _) = self.listener.accept().await?;
-        SystemStream::boxed(stream)
+        Ok(Box::new(SystemStream::of(stream)?))
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -136,5 +136,18 @@ impl AsyncWrite for SystemStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_leaves_at_once() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let SystemStream { stream, .. } = SystemStream::of(stream).unwrap();
+        assert!(stream.nodelay().unwrap());
     }
 }
