@@ -206,13 +206,13 @@ mod tests {
         });
         let config =
             ClientConfig { namesrv_domain: Some(at.to_string()), ..ClientConfig::default() };
-        let instance = crate::ClientInstance::start(world.clone(), config, false).await.unwrap();
+        let instance = ClientInstance::start(world.clone(), config, false).await.unwrap();
         assert_eq!(instance.name_servers()[0].as_str(), "10.9.8.7:9876");
         instance.shutdown(TIMEOUT).await;
 
         let nobody =
             ClientConfig { namesrv_domain: Some(at.to_string()), ..ClientConfig::default() };
-        let error = crate::ClientInstance::start(world, nobody, false).await.unwrap_err();
+        let error = ClientInstance::start(world, nobody, false).await.unwrap_err();
         assert!(error.to_string().contains(&format!("http://{at}/rocketmq/nsaddr")), "{error}");
         assert_eq!(error.kind(), crate::ErrorKind::Retry);
     }

@@ -115,7 +115,7 @@ async fn any_broker_of_a_topic_may_be_asked_and_its_master_before_its_replicas()
     let routes = &stage.instance.engine_for_tests().routes;
     assert_eq!(routes.any_broker_of("T"), None);
     stage.instance.refresh_route("T").await.unwrap();
-    let drawn: std::collections::BTreeSet<_> =
+    let drawn: BTreeSet<_> =
         (0..200).filter_map(|_| routes.any_broker_of("T")).map(|at| at.to_string()).collect();
     assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [A0, B0]);
     stage.cluster.routes.lock().insert("T".into(), route(2, &[("broker-a", &[(1, A1)])]));
