@@ -5,17 +5,37 @@
 //! 0x01 of a segment separates; of two with one name the later wins. The writer ends every property
 //! with 0x02.
 
+use std::fmt;
+use std::iter::once;
+use std::ops::Range;
+
 use compact_str::CompactString;
+use memchr::{memchr, memchr_iter};
 
 use crate::property::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 
 /// Properties that there is room for from the start.
-const USUAL: usize = 8;
+const USUAL: usize = 10;
+/// Bytes that there is room for beside a text that was read: a consumer adds what it knows.
+const ROOM: usize = 64;
 
 /// Properties of a message in the order in which they were set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Names and values lie in one text, as they came: reading a message's properties takes two
+/// allocations, however many they are.
+#[derive(Clone, Default)]
 pub struct Properties {
-    entries: Vec<(CompactString, CompactString)>,
+    text: String,
+    entries: Vec<Entry>,
+    /// Bytes of the text that belong to nothing any more.
+    gone: usize,
+}
+
+/// Where in the text a property stands.
+#[derive(Clone)]
+struct Entry {
+    name: Range<usize>,
+    value: Range<usize>,
 }
 
 impl Properties {
@@ -26,41 +46,46 @@ impl Properties {
 
     /// Reads the text form.
     pub fn parse(text: &str) -> Self {
-        let mut properties = Self { entries: Vec::with_capacity(USUAL) };
-        for segment in text.split(char::from(PROPERTY_SEPARATOR)) {
-            let Some((name, value)) = segment.split_once(char::from(NAME_VALUE_SEPARATOR)) else {
-                continue;
-            };
-            if !name.is_empty() && !value.is_empty() {
-                properties.set(name, value);
+        let mut own = String::with_capacity(text.len() + ROOM);
+        own.push_str(text);
+        let mut properties = Self { text: own, entries: Vec::with_capacity(USUAL), gone: 0 };
+        let (bytes, mut from) = (text.as_bytes(), 0);
+        for end in memchr_iter(PROPERTY_SEPARATOR, bytes).chain(once(bytes.len())) {
+            let segment = bytes.get(from..end).unwrap_or_default();
+            if let Some(len) = memchr(NAME_VALUE_SEPARATOR, segment) {
+                let entry = Entry { name: from..from + len, value: from + len + 1..end };
+                if !entry.name.is_empty() && !entry.value.is_empty() {
+                    properties.put(entry);
+                }
             }
+            from = end + 1;
         }
         properties
     }
 
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.entries.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
     }
 
     /// Sets `name`, replacing an earlier value in its place.
     pub fn set(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) {
-        let (name, value) = (name.as_ref(), value.as_ref());
-        match self.entries.iter_mut().find(|(n, _)| n == name) {
-            Some((_, old)) => *old = CompactString::new(value),
-            None => self.entries.push((CompactString::new(name), CompactString::new(value))),
-        }
+        let entry = Entry { name: self.keep(name.as_ref()), value: self.keep(value.as_ref()) };
+        self.put(entry);
     }
 
     /// Takes `name` out.
     pub fn remove(&mut self, name: &str) -> Option<CompactString> {
-        let at = self.entries.iter().position(|(n, _)| n == name)?;
-        Some(self.entries.remove(at).1)
+        let at = self.position(name)?;
+        let entry = self.entries.remove(at);
+        let value = CompactString::new(self.at(&entry.value));
+        self.lose(entry.name.len() + entry.value.len());
+        Some(value)
     }
 
     /// All properties in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.entries.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+        self.entries.iter().map(|entry| (self.at(&entry.name), self.at(&entry.value)))
     }
 
     /// How many there are.
@@ -75,9 +100,9 @@ impl Properties {
 
     /// The text form.
     pub fn render(&self) -> String {
-        let len = self.entries.iter().map(|(n, v)| n.len() + v.len() + 2).sum();
+        let len = self.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
         let mut text = String::with_capacity(len);
-        for (name, value) in &self.entries {
+        for (name, value) in self.iter() {
             text.push_str(name);
             text.push(char::from(NAME_VALUE_SEPARATOR));
             text.push_str(value);
@@ -85,7 +110,54 @@ impl Properties {
         }
         text
     }
+
+    fn at(&self, place: &Range<usize>) -> &str {
+        self.text.get(place.clone()).unwrap_or_default()
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.entries.iter().position(|entry| self.at(&entry.name) == name)
+    }
+
+    fn keep(&mut self, text: &str) -> Range<usize> {
+        let from = self.text.len();
+        self.text.push_str(text);
+        from..self.text.len()
+    }
+
+    fn put(&mut self, entry: Entry) {
+        let at = self.position(self.at(&entry.name));
+        match at.and_then(|at| self.entries.get_mut(at)) {
+            Some(same) => {
+                let old = std::mem::replace(&mut same.value, entry.value);
+                self.lose(entry.name.len() + old.len());
+            }
+            None => self.entries.push(entry),
+        }
+    }
+
+    /// So many bytes belong to nothing any more. The text never has more of them than of others.
+    fn lose(&mut self, bytes: usize) {
+        self.gone += bytes;
+        if self.gone > self.text.len() / 2 {
+            *self = self.iter().collect();
+        }
+    }
 }
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl PartialEq for Properties {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Properties {}
 
 impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Properties {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(entries: I) -> Self {
@@ -104,7 +176,7 @@ pub fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         if segment.len() < 3 {
             return None;
         }
-        let at = memchr::memchr(NAME_VALUE_SEPARATOR, segment)?;
+        let at = memchr(NAME_VALUE_SEPARATOR, segment)?;
         let (name, value) = (segment.get(..at)?, segment.get(at + 1..)?);
         (!name.is_empty() && !value.is_empty()).then_some((name, value))
     })
@@ -140,6 +212,30 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_last_value_counts_and_the_first_place(steps in prop::collection::vec((0..6_u8, ".{0,40}", any::<bool>()), 0..60)) {
+            let (mut properties, mut expected) = (Properties::new(), Vec::<(String, String)>::new());
+            for (name, value, is_set) in steps {
+                let name = name.to_string();
+                let at = expected.iter().position(|(n, _)| *n == name);
+                if is_set {
+                    properties.set(&name, &value);
+                    match at {
+                        Some(at) => expected[at].1 = value,
+                        None => expected.push((name, value)),
+                    }
+                } else {
+                    let removed = properties.remove(&name).map(String::from);
+                    prop_assert_eq!(removed, at.map(|at| expected.remove(at).1));
+                }
+                let seen: Vec<_> = properties.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+                prop_assert_eq!(&seen, &expected);
+                // However often they are set, old values do not pile up.
+                let live: usize = expected.iter().map(|(n, v)| n.len() + v.len()).sum();
+                prop_assert!(properties.text.len() <= 2 * live + 1);
+            }
+        }
+
         #[test]
         fn what_is_rendered_reads_back(entries in prop::collection::vec(("[a-zA-Z_]{1,12}", "[^\u{1}\u{2}]{1,20}"), 0..8)) {
             // Segments of one character each side are three long with the separator and survive.
