@@ -75,10 +75,12 @@ impl PushConsumer {
 
     /// Joins the group and begins; leaves it again when that fails.
     pub(crate) async fn open(engine: Arc<Engine>, own: bool) -> Result<Self, ClientError> {
+        engine.progress.load().await?;
+        engine.instance.join(Arc::new(Member::new(&engine)))?;
+        // Only from here on there is something to leave: a consumer that was not let in must not
+        // take the one that has the group out of it.
         let consumer = Self { engine, own };
         let engine = &consumer.engine;
-        engine.progress.load().await?;
-        engine.instance.join(Arc::new(Member::new(engine)))?;
         engine.spawn_all();
         if let Err(error) = engine.begin().await {
             consumer.shutdown(Duration::ZERO).await;

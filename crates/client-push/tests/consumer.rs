@@ -10,6 +10,8 @@ mod around;
 mod assignment;
 #[path = "consumer/failures.rs"]
 mod failures;
+#[path = "consumer/parts.rs"]
+mod parts;
 #[path = "consumer/progress.rs"]
 mod progress;
 #[path = "consumer/pulling.rs"]
