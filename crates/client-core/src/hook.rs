@@ -181,6 +181,41 @@ mod tests {
         assert!(notes[0].starts_with("105 to ns"), "{notes:?}");
     }
 
+    /// Writes its name into each request.
+    struct Named(&'static str, Arc<Mutex<Vec<String>>>);
+
+    impl RequestHook for Named {
+        fn before(&self, _: &Endpoint, request: &mut RemotingCommand) {
+            let place = request.fields.iter().count().to_string();
+            request.fields.push(self.0, &place);
+        }
+
+        fn after(
+            &self,
+            _: &Endpoint,
+            request: &RemotingCommand,
+            answer: Result<Option<&RemotingCommand>, &InvokeError>,
+        ) {
+            if request.is_oneway() {
+                self.1.lock().push(format!("{} {:?}", self.0, answer.map(|it| it.is_some()).ok()));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn hooks_see_requests_without_an_answer_too_and_in_their_order() {
+        let notes = Arc::<Mutex<Vec<String>>>::default();
+        let hooks = ["first", "second"].map(|name| Arc::new(Named(name, Arc::clone(&notes))) as _);
+        let stage = Stage::hooked(|_| {}, hooks.into());
+        let queue = rmq_message::MessageQueue::new("T", "broker-a", 0);
+        let offset = rmq_message::QueueOffset(5);
+        stage.instance.brokers().update_offset("g", &queue, offset).await.unwrap();
+        let request = stage.cluster.last(request_code::UPDATE_CONSUMER_OFFSET).unwrap();
+        let place = |name| request.field(name).unwrap().parse::<usize>().unwrap();
+        assert_eq!(place("first") + 1, place("second"));
+        assert_eq!(*notes.lock(), ["first Some(false)", "second Some(false)"]);
+    }
+
     #[tokio::test]
     async fn the_second_kind_of_namespace_rides_on_every_request() {
         let stage = Stage::new(|config| config.namespace_v2 = Some("tenant".into()));

@@ -177,6 +177,9 @@ async fn a_broker_can_ask_and_its_return_is_noticed_at_once() {
             break peer;
         }
     };
+    let selector = format!("NettyClientSelector {}", peer.local());
+    let tasks = stage.instance.tasks().all_running();
+    assert!(tasks.contains(&selector), "{tasks:?}");
 
     let changed = ConsumersChanged { consumer_group: "g".into() };
     peer.oneway(changed.to_command().oneway()).unwrap();

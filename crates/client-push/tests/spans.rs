@@ -186,6 +186,7 @@ async fn start_routes_owned_queues_and_end_are_told() {
     for told in [
         ["client started", "names:1"],
         ["route changed", "topic=\"T\""],
+        ["consumer starts", "group=g model=Clustering unit_mode=false"],
         ["consumer started", "group=g"],
         ["assignment changed", "topic=\"T\" group=g count=2"],
         ["queue taken", "queue=T/broker-a/1"],

@@ -170,6 +170,8 @@ mod tests {
         assert_eq!(s.codes.iter().copied().collect::<Vec<_>>(), [2_598_919, 2_598_920]);
         assert_eq!(s.expression, " TagA ||  || TagB");
         assert!(s.admits_tag(Some("TagA")) && !s.admits_tag(Some("TagC")) && !s.admits_tag(None));
+        let one = Subscription::tags("T", "A|B", Timestamp(1)).unwrap();
+        assert_eq!(one.tags.iter().map(|t| t.as_str()).collect::<Vec<_>>(), ["A|B"]);
     }
 
     #[test]

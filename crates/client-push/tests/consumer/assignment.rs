@@ -369,9 +369,11 @@ async fn operators_see_positions_queues_rates_and_tasks() {
         "ConsumeMessageThread_g_20\n",
         "ConsumerStatsScheduledThread",
         "CleanExpireMsgScheduledThread_g",
-        "PullMessageService",
+        "PullMessageService T/broker-a/0",
         "RebalanceService",
-        "MQClientFactoryScheduledThread",
+        "MQClientFactoryScheduledThread routes",
+        "MQClientFactoryScheduledThread heartbeat",
+        "MQClientFactoryScheduledThread progress",
     ] {
         assert!(tasks.contains(name), "{tasks}");
     }

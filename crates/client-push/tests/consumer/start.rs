@@ -44,6 +44,8 @@ async fn wrong_settings_do_not_start_and_say_why() {
     let group = || named().group("g");
     let without = PushConsumer::builder().namesrv("a:1").group("g");
     assert_eq!(refused(without).await, "messageListener is null");
+    let both_wrong = PushConsumer::builder().namesrv("a:1").group("g").consume_threads(0);
+    assert_eq!(refused(both_wrong).await, "messageListener is null", "it is looked for first");
     assert_eq!(
         refused(group().batch_size(0)).await,
         "consumeMessageBatchMaxSize Out of range [1, 1024]"
@@ -105,6 +107,8 @@ async fn a_start_asks_for_routes_then_announces_itself_then_balances() {
         code::PULL_MESSAGE,
     ];
     assert!(order.map(first).is_sorted(), "{log:#?}");
+    let pulls = log.iter().filter(|seen| seen.code == code::PULL_MESSAGE);
+    assert!(pulls.clone().all(|pull| pull.fields["consumerGroup"] == GROUP));
     let heartbeat = script.with(|state| state.heartbeats[0].clone());
     let topics: Vec<_> = heartbeat.consumer_data_set[0]
         .subscription_data_set
@@ -314,4 +318,7 @@ async fn broadcasting_reads_all_queues_and_keeps_progress_in_a_file() {
         instance.shutdown(Duration::from_secs(1)).await;
     }
     assert!(script.with(|state| state.committed.is_empty()));
+    let announced = script.with(|state| state.heartbeats[0].consumer_data_set[0].clone());
+    assert_eq!(announced.message_model, MessageModel::Broadcasting);
+    assert_eq!(announced.subscription_data_set.len(), 1, "no retry topic");
 }
