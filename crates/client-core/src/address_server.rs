@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_address_server_is_asked_again_every_two_minutes() {
+    async fn the_address_server_is_asked_again_after_ten_seconds_and_every_two_minutes() {
         let (world, clock, mut listener) = by_hand().await;
         let config = ClientConfig {
             namesrv_domain: Some(listener.local_addr().to_string()),
@@ -163,8 +163,8 @@ mod tests {
         let start = ClientInstance::start(world, config, false);
         let (instance, ()) = tokio::join!(start, tell(&mut *listener, "old:9876"));
         let instance = instance.unwrap();
-        for name_server in ["new:9876", "newer:9876"] {
-            clock.advance(Duration::from_secs(121)).await;
+        for (name_server, seconds) in [("new:9876", 11), ("newer:9876", 121)] {
+            clock.advance(Duration::from_secs(seconds)).await;
             tell(&mut *listener, name_server).await;
             in_time(async {
                 while instance.name_servers()[0].as_str() != name_server {

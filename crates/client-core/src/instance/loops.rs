@@ -88,7 +88,8 @@ pub(super) fn spawn(
     });
 }
 
-/// Before the name servers are asked for again.
+/// Before the name servers are asked for again, the first time and then.
+const ADDRESS_DELAY: Duration = Duration::from_secs(10);
 const ADDRESS_INTERVAL: Duration = Duration::from_secs(120);
 
 /// Keeps the list of name servers as their address server has it.
@@ -99,7 +100,7 @@ pub(super) fn spawn_address_server(
     server: AddressServer,
 ) {
     let (this, world, stop) = (Arc::clone(engine), world.clone(), tasks.stop_token());
-    let due = world.clock.monotonic() + ADDRESS_INTERVAL;
+    let due = world.clock.monotonic() + ADDRESS_DELAY;
     let mut timer = Timer { clock: Arc::clone(&world.clock), stop, due };
     tasks.spawn("MQClientFactoryScheduledThread name servers", OnFailure::Unhealthy, async move {
         while timer.due(None).await.is_some() {
