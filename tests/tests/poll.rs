@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use rmq_client_pull::{ConsumeFrom, PullConsumer, PullConsumerBuilder, PullError};
+use rmq_client_core::ClientConfig;
+use rmq_client_pull::{ConsumeFrom, PullConsumer, PullConsumerBuilder, PullError, PullSettings};
 use rmq_message::{MessageQueue, QueueOffset};
+use rmq_runtime::{ClockExt as _, World};
 use rmq_tests::{Client, Cluster, holds};
 
 const TOPIC: &str = "Orders";
@@ -113,5 +115,41 @@ async fn members_of_a_group_share_the_queues() -> Result<()> {
     two.shutdown().await;
     holds("all queues at one again", || one.assignment().len() == 4).await?;
     one.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_handed_out_is_committed_by_itself_while_the_application_polls() -> Result<()> {
+    let cluster = Cluster::builder().start().await?;
+    cluster.create_topic(TOPIC, 1).await?;
+    let client = Client::connect(&cluster.namesrv()).await?;
+    let often = Duration::from_secs(1);
+    let config = ClientConfig { persist_interval: often, ..ClientConfig::new(&cluster.namesrv()) };
+    let settings = PullSettings {
+        group: "readers".to_owned(),
+        auto_commit_interval: 1_000,
+        ..PullSettings::default()
+    };
+    let consumer = PullConsumer::builder()
+        .settings(settings)
+        .client_config(config)
+        .subscribe(TOPIC, "*")
+        .consume_from(ConsumeFrom::FirstOffset)
+        .start()
+        .await?;
+    for i in 0..3 {
+        client.send(TOPIC, format!("{i}")).await?;
+    }
+    bodies(&consumer, 3).await?;
+    // Nobody commits, nobody stops; the next polls say that the application has had what came.
+    let committed = async {
+        while client.progress("readers", TOPIC).await?[0].1 < 3 {
+            ensure!(consumer.poll(MOMENT).await?.is_empty());
+        }
+        Ok(())
+    };
+    World::system().clock.timeout(WAIT, committed).await??;
+    consumer.shutdown().await;
+    client.shutdown().await;
     Ok(())
 }

@@ -207,9 +207,9 @@ impl ClientConfig {
     }
 
     /// Without name servers, those of the environment are taken.
-    pub(crate) fn find_name_servers(&mut self) {
+    pub(crate) fn find_name_servers(&mut self, variable: impl Fn(&str) -> Option<String>) {
         if self.namesrv.is_empty() {
-            let found = std::env::var("NAMESRV_ADDR").unwrap_or_default();
+            let found = variable("NAMESRV_ADDR").unwrap_or_default();
             self.namesrv = split_addresses(&found);
         }
     }
@@ -268,6 +268,17 @@ mod millis {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_servers_of_the_environment_count_when_there_are_no_others() {
+        let variable = |name: &str| (name == "NAMESRV_ADDR").then(|| "a:1;b:2".to_owned());
+        let mut without = ClientConfig::default();
+        without.find_name_servers(variable);
+        assert_eq!(without.namesrv, ["a:1", "b:2"]);
+        let mut with = ClientConfig::new("own:9876");
+        with.find_name_servers(variable);
+        assert_eq!(with.namesrv, ["own:9876"]);
+    }
 
     #[test]
     fn keys_are_those_of_java_and_unknown_ones_are_refused() {

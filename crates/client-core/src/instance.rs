@@ -84,7 +84,7 @@ impl ClientInstance {
         keep_name: bool,
         hooks: Vec<Arc<dyn RequestHook>>,
     ) -> Result<Arc<Self>, ClientError> {
-        config.find_name_servers();
+        config.find_name_servers(|name| std::env::var(name).ok());
         let unknown = config.namesrv.is_empty();
         let address_server = AddressServer::of(&config).filter(|_| unknown);
         if let Some(server) = &address_server {
@@ -117,7 +117,7 @@ impl ClientInstance {
         keep_name: bool,
         connect: impl FnOnce(&World, &Tasks, Arc<Door>) -> Arc<dyn Invoker>,
     ) -> Result<Arc<Self>, ClientError> {
-        config.find_name_servers();
+        config.find_name_servers(|name| std::env::var(name).ok());
         config.validate()?;
         let name_servers = config.endpoints()?;
         if name_servers.is_empty() {
