@@ -25,32 +25,7 @@ use rmq_remoting::request_code as code;
 use rmq_remoting::typed::TypedRequest;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::script::{BROKER, GROUP, Queue, Script, State, next};
-
-type Bodies = mpsc::Receiver<String>;
-
-/// Tells a body, then waits for a permit.
-fn gated(
-    permits: usize,
-) -> (
-    impl Fn(Messages, ConsumeContext) -> rmq_runtime::BoxFuture<'static, ()>,
-    Arc<Semaphore>,
-    Bodies,
-) {
-    let gate = Arc::new(Semaphore::new(permits));
-    let (tx, rx) = mpsc::channel(1000);
-    let held = Arc::clone(&gate);
-    let listener = move |messages: Messages, _: ConsumeContext| {
-        let (gate, tx) = (Arc::clone(&held), tx.clone());
-        Box::pin(async move {
-            for message in &messages {
-                tx.send(String::from_utf8_lossy(&message.body).into_owned()).await.unwrap();
-            }
-            gate.acquire().await.unwrap().forget();
-        }) as rmq_runtime::BoxFuture<'static, ()>
-    };
-    (listener, gate, rx)
-}
+use crate::script::{BROKER, GROUP, Queue, Script, State, gated, next};
 
 /// Another member joins or leaves, and the broker tells.
 async fn member(script: &Script, id: &str, joins: bool) {

@@ -1,6 +1,5 @@
 //! What a pull asks for, when the next one goes out, and how much is held.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rmq_client_push::{ConsumeContext, ConsumeFrom, Messages, PushSettings};
@@ -8,10 +7,9 @@ use rmq_remoting::processor::Reply;
 use rmq_remoting::protocol::client::ConsumersChanged;
 use rmq_remoting::typed::TypedRequest;
 use rmq_remoting::{request_code as code, response_code};
-use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
-use crate::script::{GROUP, Script, next, pulled};
+use crate::script::{GROUP, Script, gated, next, pulled};
 
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -122,32 +120,13 @@ async fn the_next_pull_goes_out_at_once_whatever_the_last_one_brought() {
     }
 }
 
-/// Tells the queue, then waits for a permit.
-fn gated() -> (
-    impl Fn(Messages, ConsumeContext) -> rmq_runtime::BoxFuture<'static, ()>,
-    Arc<Semaphore>,
-    mpsc::Receiver<i32>,
-) {
-    let gate = Arc::new(Semaphore::new(0));
-    let (tx, rx) = mpsc::channel(1000);
-    let held = Arc::clone(&gate);
-    let listener = move |messages: Messages, _: ConsumeContext| {
-        let (gate, tx) = (Arc::clone(&held), tx.clone());
-        Box::pin(async move {
-            tx.send(messages[0].queue_id).await.unwrap();
-            gate.acquire().await.unwrap().forget();
-        }) as rmq_runtime::BoxFuture<'static, ()>
-    };
-    (listener, gate, rx)
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_bound_of_the_topic_is_divided_among_the_queues_that_are_held() {
     let script = Script::new(2);
     for queue in 0..2 {
         (0..50).for_each(|_| script.store("T", queue, "", "m"));
     }
-    let (listener, gate, _seen) = gated();
+    let (listener, gate, _seen) = gated(0);
     let settings = PushSettings { pull_batch_size: 1, pull_threshold_for_topic: 12, ..settings() };
     let consumer = script.consumer().settings(settings).listener(listener).start().await.unwrap();
     // What the queues hold when pulling stands still: a bound may be reached, so one more.
@@ -171,9 +150,9 @@ async fn a_bound_of_the_topic_is_divided_among_the_queues_that_are_held() {
 async fn queues_take_turns_and_none_is_forgotten() {
     let script = Script::new(4);
     for queue in 0..4 {
-        (0..5).for_each(|_| script.store("T", queue, "", "m"));
+        (0..5).for_each(|_| script.store("T", queue, "", &queue.to_string()));
     }
-    let (listener, gate, mut seen) = gated();
+    let (listener, gate, mut seen) = gated(0);
     let builder = script.consumer().settings(settings()).consume_threads(1);
     let consumer = builder.listener(listener).start().await.unwrap();
     // The first call waits until all queues stand in line.
@@ -181,12 +160,12 @@ async fn queues_take_turns_and_none_is_forgotten() {
     script.sleep(Duration::from_secs(10)).await;
     gate.add_permits(1000);
     for round in 0..4 {
-        let mut served = [0; 4];
+        let mut served = [const { String::new() }; 4];
         for place in &mut served {
             *place = next(&mut seen).await;
         }
         served.sort_unstable();
-        assert_eq!(served, [0, 1, 2, 3], "round {round}");
+        assert_eq!(served, ["0", "1", "2", "3"], "round {round}");
     }
     consumer.shutdown(GRACE).await;
 }

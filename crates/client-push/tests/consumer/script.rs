@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rmq_client_core::commands::Door;
 use rmq_client_core::{ClientConfig, ClientInstance};
-use rmq_client_push::{PushConsumer, PushConsumerBuilder};
+use rmq_client_push::{ConsumeContext, Messages, PushConsumer, PushConsumerBuilder};
 use rmq_message::record::{NewRecord, Placement, crc};
 use rmq_message::{
     MessageQueue, PhysicalOffset, Properties, QueueOffset, Timestamp, java, property, sys_flag,
@@ -31,7 +31,7 @@ use rmq_remoting::{request_code, response_code};
 use rmq_runtime::system::{SystemDisk, SystemEntropy, SystemNet};
 use rmq_runtime::{BoxFuture, Clock, Monotonic, World};
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 pub(crate) const BROKER: &str = "broker-a";
@@ -54,6 +54,29 @@ impl Clock for VirtualClock {
     fn utc_offset_ms(&self) -> i64 {
         0
     }
+}
+
+/// Tells a body, then waits for a permit.
+pub(crate) fn gated(
+    permits: usize,
+) -> (
+    impl Fn(Messages, ConsumeContext) -> BoxFuture<'static, ()>,
+    Arc<Semaphore>,
+    mpsc::Receiver<String>,
+) {
+    let gate = Arc::new(Semaphore::new(permits));
+    let (tx, rx) = mpsc::channel(1000);
+    let held = Arc::clone(&gate);
+    let listener = move |messages: Messages, _: ConsumeContext| {
+        let (gate, tx) = (Arc::clone(&held), tx.clone());
+        Box::pin(async move {
+            for message in &messages {
+                tx.send(String::from_utf8_lossy(&message.body).into_owned()).await.unwrap();
+            }
+            gate.acquire().await.unwrap().forget();
+        }) as BoxFuture<'static, ()>
+    };
+    (listener, gate, rx)
 }
 
 /// What comes next, within a time in which it must.
