@@ -89,7 +89,15 @@ async fn a_second_consumer_that_is_refused_leaves_the_first_in_its_group() {
     script.asked(code::PULL_MESSAGE, 1).await;
     let error = builder().listener(nothing).start().await.unwrap_err();
     assert!(error.to_string().ends_with("06FAQ for further details."), "{error}");
-    script.sleep(Duration::from_secs(60)).await;
+    // The first is announced on and on, after whatever the refused one has said.
+    let heartbeats = script.with(|state| state.heartbeats.len());
+    let announced = |state: &mut crate::script::State| {
+        let later = state.heartbeats[heartbeats..].iter();
+        let mut of_group = later
+            .filter(|it| it.consumer_data_set.iter().any(|consumer| consumer.group_name == GROUP));
+        of_group.nth(1).map(drop)
+    };
+    script.until("two more heartbeats of the group", announced).await;
     let log = script.with(|state| state.log.clone());
     assert!(!log.iter().any(|seen| seen.code == code::UNREGISTER_CLIENT), "nobody has left");
     builder().listener(nothing).start().await.unwrap_err();
