@@ -304,6 +304,7 @@ impl Post {
 
 #[cfg(test)]
 mod tests {
+    use rmq_remoting::command::RemotingCommand;
     use rmq_remoting::request_code;
 
     use super::*;
@@ -316,11 +317,20 @@ mod tests {
         trace
     }
 
+    /// Two brokers have the topic of traces.
     fn traced(change: impl FnOnce(&mut ClientConfig)) -> Stage {
-        Stage::new(|config| {
+        let stage = Stage::new(|config| {
             config.enable_trace = true;
             change(config);
-        })
+        });
+        stage.cluster.routes.lock().insert(name::TRACE_TOPIC.into(), two_brokers());
+        stage
+    }
+
+    /// What a broker says that has stored a message.
+    fn stored() -> RemotingCommand {
+        let fields = [("msgId", "0"), ("queueId", "0"), ("queueOffset", "0")];
+        fields.iter().fold(refusal(0), |answer, (n, v)| answer.with_field(n, v))
     }
 
     fn tracer(stage: &Stage) -> Tracer {
@@ -395,10 +405,7 @@ mod tests {
     async fn traces_go_together_when_there_are_enough_or_it_is_time() {
         let stage = traced(|_| {});
         let send = request_code::SEND_MESSAGE_V2;
-        stage.cluster.routes.lock().insert(name::TRACE_TOPIC.into(), two_brokers());
-        let stored = [("msgId", "0"), ("queueId", "0"), ("queueOffset", "0")];
-        let stored = stored.iter().fold(refusal(0), |answer, (n, v)| answer.with_field(n, v));
-        stage.cluster.script(send, stored);
+        stage.cluster.script(send, stored());
         let tracer = tracer(&stage);
         let sent = || stage.cluster.take_calls(send).len();
         (0..TOGETHER - 1).for_each(|_| tracer.trace(trace("A")));
@@ -426,7 +433,6 @@ mod tests {
     async fn a_trace_waits_for_five_seconds_at_the_most_whatever_comes_after_it() {
         let stage = traced(|_| {});
         let send = request_code::SEND_MESSAGE_V2;
-        stage.cluster.routes.lock().insert(name::TRACE_TOPIC.into(), two_brokers());
         let tracer = tracer(&stage);
         for second in 0..5 {
             tracer.trace(trace(&second.to_string()));
@@ -441,10 +447,7 @@ mod tests {
     async fn what_one_broker_does_not_take_goes_to_another() {
         let stage = traced(|_| {});
         let send = request_code::SEND_MESSAGE_V2;
-        stage.cluster.routes.lock().insert(name::TRACE_TOPIC.into(), two_brokers());
-        let stored = [("msgId", "0"), ("queueId", "0"), ("queueOffset", "0")];
-        let stored = stored.iter().fold(refusal(0), |answer, (n, v)| answer.with_field(n, v));
-        stage.cluster.script(send, stored);
+        stage.cluster.script(send, stored());
         stage.cluster.down.lock().insert(A0.into());
         let tracer = tracer(&stage);
         for _ in 0..20 {
