@@ -71,7 +71,8 @@ pub struct ClientConfig {
     #[doc(alias = "unitMode")]
     pub unit_mode: bool,
     /// Domain of a server that tells the name servers over HTTP, `host` or `host:port`; asked when
-    /// there are no addresses, and every two minutes from then on. Who has addresses never asks it.
+    /// there are no addresses, ten seconds later, and every two minutes from then on. Who has
+    /// addresses never asks it.
     #[doc(alias = "rocketmq.namesrv.domain")]
     pub namesrv_domain: Option<String>,
     /// Last part of the path of that question.
